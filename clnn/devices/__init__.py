@@ -1,0 +1,1 @@
+"""What a device is, as data: :class:`~clnn.devices.info.DeviceInfo`, names, platforms.yaml and the shipped profiles."""

@@ -1,0 +1,152 @@
+"""platforms.yaml: named sets of devices, with how to find each and what to assume of it.
+
+    version: 1
+    default: NAME            entry to use when none is picked; without it devices are discovered
+    platforms:
+      NAME:
+        description: TEXT
+        devices:
+          - {id: cpu0, select: pocl, kind: cpu, threads: 2, hint: {gflops: 220, bandwidth_gbs: 20}}
+
+The file is data: it names devices, never libraries, programs or other files. The entries that ship are in
+profiles.yaml beside this module; those of the user's file replace them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from clnn import env, schema
+from clnn.devices import naming
+from clnn.devices.info import KINDS
+from clnn.errors import UsageError
+
+FILE_NAME = "platforms.yaml"
+_LIMIT_BYTES = 1 << 20
+_ID = r"^[a-z][a-z0-9_-]*(:[0-9]+)?$"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Hint(_Strict):
+    """Speed to assume: fp32 multiply-adds in 10^9 operations per second, memory in 10^9 bytes per second."""
+
+    gflops: Annotated[float, Field(gt=0)] | None = None
+    bandwidth_gbs: Annotated[float, Field(gt=0)] | None = None
+
+
+class DeviceEntry(_Strict):
+    """One device: ``id`` names it in plans, ``select`` says which it is, ``threads`` limits a CPU driver.
+
+    ``kind`` makes plans treat it as another kind of device than it is, as to run the kernels for GPUs on a CPU.
+    """
+
+    id: Annotated[str, Field(pattern=_ID)]
+    select: str
+    kind: Literal[KINDS] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    hint: Hint = Hint()
+
+    @field_validator("select")
+    @classmethod
+    def _is_one_name(cls, value: str) -> str:
+        try:
+            names = naming.split(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        if len(names) != 1:
+            raise ValueError("names more than one device")
+        return names[0]
+
+
+class Entry(_Strict):
+    """A platform: its devices in order, none for what discovery finds."""
+
+    description: str = ""
+    devices: list[DeviceEntry] = []
+
+    @field_validator("devices")
+    @classmethod
+    def _has_each_id_once(cls, value: list[DeviceEntry]) -> list[DeviceEntry]:
+        ids = [device.id for device in value]
+        twice = next((device_id for device_id in ids if ids.count(device_id) > 1), None)
+        if twice:
+            raise ValueError(f"two devices have the id '{twice}'")
+        return value
+
+    def pick(self, names: Sequence[str]) -> list[DeviceEntry] | None:
+        """The entries that ``names`` means by their ids, all of them for none; ``None`` when it means others."""
+        if not names:
+            return self.devices
+        by_id = {device.id: device for device in self.devices}
+        return [by_id[name] for name in names] if all(name in by_id for name in names) else None
+
+
+class PlatformsFile(_Strict):
+    """The whole file."""
+
+    version: Literal[1]
+    default: str | None = None
+    platforms: dict[str, Entry] = {}
+
+
+def find(path: str | Path | None = None) -> Path | None:
+    """The user's file: ``path``, else $CLNN_PLATFORMS, else platforms.yaml in the working folder, else none.
+
+    Raises :class:`UsageError` when a file that was named is not there.
+    """
+    named = path or env.PLATFORMS.get()
+    if not named:
+        here = Path(FILE_NAME)
+        return here if here.is_file() else None
+    if not Path(named).is_file():
+        raise UsageError(f"there is no platforms file '{named}'")
+    return Path(named)
+
+
+def load(path: str | Path | None = None) -> PlatformsFile:
+    """The shipped entries, overlaid by those of the user's file, which :func:`find` looks for."""
+    shipped = parse(resources.files("clnn.devices").joinpath("profiles.yaml").read_text("utf-8"), "profiles.yaml")
+    found = find(path)
+    if found is None:
+        return shipped
+    try:
+        if found.stat().st_size > _LIMIT_BYTES:
+            raise UsageError(f"{found} is larger than {_LIMIT_BYTES} bytes: that is no platforms file")
+        text = found.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"platforms file {found} cannot be read: {error}") from error
+    own = parse(text, str(found))
+    merged = PlatformsFile(version=1, default=own.default, platforms={**shipped.platforms, **own.platforms})
+    if own.default is not None and own.default not in merged.platforms:
+        raise UsageError(f"{found}: default: there is no platform '{own.default}'; {_choices(merged)}")
+    return merged
+
+
+def pick(name: str | None = None, path: str | Path | None = None) -> Entry | None:
+    """The entry called ``name``, else the file's default; ``None`` when devices are to be discovered."""
+    if name is None and find(path) is None:
+        return None
+    file = load(path)
+    chosen = name or file.default
+    if chosen is None:
+        return None
+    if chosen not in file.platforms:
+        raise UsageError(f"there is no platform '{chosen}'; {_choices(file)}")
+    return file.platforms[chosen]
+
+
+def parse(text: str, origin: str) -> PlatformsFile:
+    """Check ``text`` against the schema; :class:`UsageError` names ``origin`` and the line of the first mistake."""
+    return schema.parse(text, origin, PlatformsFile)
+
+
+def _choices(file: PlatformsFile) -> str:
+    return f"there are {', '.join(sorted(file.platforms))}"

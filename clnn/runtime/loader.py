@@ -1,0 +1,195 @@
+"""Loads OpenCL: gathers the drivers in one folder, sets what they read from the environment, imports pyopencl.
+
+The ICD loader reads its folder once, at the first OpenCL call of the process. Drivers read their settings then too, or
+when their first context is made. Everything is therefore decided before that call, holds for those two moments, and is
+put back afterwards, so that programs started from here do not inherit another process's pinning or a folder that is
+about to go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from clnn.errors import DeviceError, ForkError, UsageError
+from clnn.runtime import scratch
+from clnn.runtime.drivers import Driver
+
+log = logging.getLogger(__name__)
+
+# What limits the threads of a CPU driver, by the name that devices of it carry.
+THREAD_VARIABLES = {"pocl": "POCL_MAX_PTHREAD_COUNT", "intel": "CL_CONFIG_CPU_TBB_NUM_WORKERS"}
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    module: ModuleType
+    pid: int
+    libraries: frozenset[str]
+    limits: dict[str, int]
+    settings: dict[str, str]
+
+
+_lock = threading.RLock()
+_limits: dict[str, int] = {}
+_loaded: _Loaded | None = None
+
+
+def limit_threads(threads: int, driver: str | None = None) -> None:
+    """Let ``driver`` (``pocl``, ``intel``; ``None``: all of them) use ``threads`` threads.
+
+    Drivers read this when they are loaded; raises :class:`UsageError` when that has happened with another limit.
+    """
+    if threads < 1:
+        raise UsageError(f"threads: {threads} is not a number of threads; give 1 or more")
+    wanted = dict.fromkeys(THREAD_VARIABLES if driver is None else [driver], threads)
+    unknown = set(wanted) - set(THREAD_VARIABLES)
+    if unknown:
+        raise UsageError(f"threads: the driver '{driver}' has no thread limit; "
+                         f"{' and '.join(THREAD_VARIABLES)} have one")
+    with _lock:
+        if _loaded is not None:
+            for name, count in wanted.items():
+                current = _loaded.limits.get(name, os.cpu_count() or 1)
+                if current != count:
+                    raise UsageError(f"threads: {name} is already running with {current} threads in this process and "
+                                     f"cannot change to {count}; set it on the first session, or in a new process")
+        _limits.update(wanted)
+
+
+def thread_limit(driver: str) -> int | None:
+    """The limit that holds, or will hold, for ``driver``; ``None`` for as many threads as it likes."""
+    return _limits.get(driver)
+
+
+def loaded() -> bool:
+    """Whether OpenCL was initialised in this process or, before a ``fork``, in its parent."""
+    return _loaded is not None
+
+
+def loaded_here() -> bool:
+    """Whether OpenCL was initialised in this very process."""
+    return _loaded is not None and _loaded.pid == os.getpid()
+
+
+def pocl_cache() -> Path:
+    """Where PoCL keeps what it compiles: the user's choice, else a folder that goes with the process."""
+    chosen = os.environ.get("POCL_CACHE_DIR")
+    return Path(chosen) if chosen else scratch.folder() / "pocl"
+
+
+def opencl() -> ModuleType:
+    """The ``pyopencl`` module, once :func:`load` has prepared it.
+
+    Raises :class:`ForkError` in a forked child of the process that loaded it.
+    """
+    if _loaded is None:
+        raise DeviceError("OpenCL is not loaded yet: open a device first")
+    check_process()
+    return _loaded.module
+
+
+def check_process() -> None:
+    """Raise :class:`ForkError` when this process was forked after OpenCL was initialised."""
+    if _loaded is not None and _loaded.pid != os.getpid():
+        raise ForkError(f"OpenCL was initialised in process {_loaded.pid}, and this is its forked child: the drivers' "
+                        "threads did not come along; create sessions after forking, or start processes with the "
+                        "'spawn' method")
+
+
+def load(drivers: Iterable[Driver]) -> ModuleType:
+    """Import pyopencl with exactly ``drivers`` and return it; the first call in a process decides."""
+    global _loaded
+    with _lock:
+        check_process()
+        wanted = frozenset(driver.library for driver in drivers)
+        if _loaded is None:
+            settings = _settings(_gather(wanted))
+            _loaded = _Loaded(_load(settings), os.getpid(), wanted, dict(_limits), settings)
+        missing = wanted - _loaded.libraries
+        if missing:
+            raise DeviceError(f"the driver {', '.join(sorted(missing))} was not loaded when this process first used "
+                              "OpenCL; name its device in CLNN_DEVICES, or use it in a new process")
+        return _loaded.module
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """The environment that drivers were loaded with; Intel's looks at it again when a context is made."""
+    with _lock, _environment(_loaded.settings if _loaded else {}):
+        yield
+
+
+def _load(settings: dict[str, str]) -> ModuleType:
+    module = _import()
+    with _environment(settings):
+        for platform in _platforms(module):
+            try:
+                platform.get_devices()
+            except module.Error as error:
+                log.info("%s lists no devices: %s", platform.name, error)
+    return module
+
+
+def _import() -> ModuleType:
+    try:
+        module = importlib.import_module("pyopencl")
+    except ImportError as error:
+        raise DeviceError(f"pyopencl cannot be imported ({error}); run: pip install pyopencl") from error
+    import warnings
+
+    # Intel's compiler reports every build as non-empty output.
+    warnings.filterwarnings("ignore", category=module.CompilerWarning, module=r"clnn\.runtime")
+    return module
+
+
+def _platforms(module: ModuleType) -> list:
+    try:
+        return module.get_platforms()
+    except module.Error:  # PLATFORM_NOT_FOUND_KHR: the ICD loader's word for none
+        return []
+
+
+def _gather(libraries: frozenset[str]) -> Path:
+    """Write an ``.icd`` file per library into one folder."""
+    folder = scratch.folder() / "icd"
+    folder.mkdir(exist_ok=True)
+    for number, library in enumerate(sorted(libraries)):
+        (folder / f"{number}.icd").write_text(library + "\n")
+    return folder
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    settings = {variable: str(_limits[name]) for name, variable in THREAD_VARIABLES.items() if name in _limits}
+    if os.name == "nt":
+        return settings
+    settings["OCL_ICD_VENDORS"] = str(folder)
+    # pyopencl's loader would add what lies beside its own libraries; the good ones of those are in the folder.
+    settings["PYOPENCL_HOME"] = str(folder)
+    # Unpinned, PoCL's workers often share one core.
+    settings["POCL_AFFINITY"] = os.environ.get("POCL_AFFINITY", "1")
+    pocl_cache().mkdir(parents=True, exist_ok=True)
+    settings["POCL_CACHE_DIR"] = str(pocl_cache())
+    return settings
+
+
+@contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the length of a block."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,79 @@
+"""A folder private to this process, for what drivers insist on reading from or writing to disk.
+
+PoCL keeps compiled work-group functions as shared objects in a folder of its own and loads whatever it finds there
+unchecked. Given a fresh folder in each process it finds only what it compiled itself or what came out of a program
+binary whose digest :mod:`clnn.runtime.programs` has checked. The folder goes when the process ends; those of processes
+that were killed are swept by the next one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from clnn.runtime import cachedir
+
+try:
+    import fcntl
+except ImportError:  # Windows: no PoCL packages exist for it, so there is next to nothing to sweep
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK = "lock"
+_MAKING_S = 60.0  # a folder younger than this may not have its lock yet
+_current: tuple[Path, int] | None = None
+_held: list[int] = []
+
+
+def folder() -> Path:
+    """This process's scratch folder, made on first use."""
+    global _current
+    if _current is None or _current[1] != os.getpid():
+        _current = (_make(), os.getpid())
+        atexit.register(_remove, *_current)
+    return _current[0]
+
+
+def _make() -> Path:
+    parent = cachedir.root() / "scratch"
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(parent)
+        path = Path(tempfile.mkdtemp(dir=parent))
+    except OSError as error:
+        cachedir.warn_once(parent.parent, error.strerror or error)
+        path = Path(tempfile.mkdtemp(prefix="clnn-"))
+    handle = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    _held.append(handle)  # open, and so locked, for as long as the process lives
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return path
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders whose owners are gone: their lock, unlike a process id, cannot belong to someone else."""
+    if fcntl is None:
+        return
+    for path in parent.iterdir():
+        try:
+            if time.time() - path.stat().st_mtime < _MAKING_S:
+                continue
+            handle = os.open(path / _LOCK, os.O_RDWR)
+        except OSError:
+            continue  # being made just now, or not ours
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass  # its process is alive
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path, owner: int) -> None:
+    # A forked child inherits the exit handler, but the folder is its parent's.
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)

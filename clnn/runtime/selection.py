@@ -1,0 +1,83 @@
+"""From what the user asked for to open devices: names, $CLNN_DEVICES, platforms.yaml, threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clnn import env
+from clnn.devices import naming
+from clnn.devices.info import DeviceInfo
+from clnn.runtime import calibration, discovery, loader
+from clnn.runtime.discovery import OpenDevice
+
+if TYPE_CHECKING:
+    from clnn.devices.platforms import DeviceEntry
+
+
+def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathLike[str] | None = None,
+           threads: int | None = None) -> list[OpenDevice]:
+    """Open the devices that ``devices`` names, in that order; the best one when nothing says otherwise.
+
+    ``platforms`` is a platforms.yaml, one of its entries, or both: ``FILE``, ``#NAME``, ``FILE#NAME``. With an entry,
+    or with the file's default, ``devices`` may use the ids of that entry, and without ``devices`` all of it is opened.
+    ``threads`` limits CPU drivers and goes before the entry's own limits.
+
+    Raises :class:`NoDeviceError`, :class:`UsageError` for a bad name, file or thread limit, :class:`ForkError`.
+    """
+    loader.check_process()
+    entries = _entries(devices, *_split(platforms))
+    if entries is None:
+        infos = discovery.named(devices)
+        _limit({info.id: None for info in infos}, infos, threads)
+        return [_open(info) for info in infos]
+    infos = discovery.named([entry.select for entry in entries])
+    _limit({info.id: entry.threads for entry, info in zip(entries, infos, strict=True)}, infos, threads)
+    return [_renamed(_open(info), entry) for entry, info in zip(entries, infos, strict=True)]
+
+
+def _split(reference: str | os.PathLike[str] | None) -> tuple[str | None, str | None]:
+    """File and entry of ``FILE#NAME``; a file whose own name has a ``#`` is still a file."""
+    text = os.fspath(reference) if reference is not None else ""
+    if os.path.exists(text):
+        return text, None
+    file, _, name = text.rpartition("#") if "#" in text else (text, "", "")
+    return file or None, name or None
+
+
+def _entries(devices: str | Sequence[str] | None, platforms: str | Path | None,
+             platform: str | None) -> list[DeviceEntry] | None:
+    """The entries of platforms.yaml that are meant, or ``None`` when devices are named or discovered without it."""
+    if platform is None and platforms is None and not env.PLATFORMS.get() and not Path("platforms.yaml").is_file():
+        return None  # the usual case, and it need not wait for a YAML parser
+    from clnn.devices import platforms as platforms_file
+
+    entry = platforms_file.pick(platform, platforms)
+    if entry is None or not entry.devices:
+        return None
+    wanted = devices or (None if platform else env.DEVICES.get())
+    return entry.pick(naming.split(wanted) if wanted else [])
+
+
+def _limit(limits: dict[str, int | None], infos: Sequence[DeviceInfo], threads: int | None) -> None:
+    for info in infos:
+        count = threads or limits[info.id]
+        driver = naming.driver_of(info)
+        # A limit for all says nothing about a GPU; one for a device that has none is a mistake, and told.
+        if count and (driver in loader.THREAD_VARIABLES or limits[info.id]):
+            loader.limit_threads(count, driver)
+
+
+def _open(info: DeviceInfo) -> OpenDevice:
+    opened = discovery.open_device(info)
+    return replace(opened, info=calibration.known(opened.info))
+
+
+def _renamed(opened: OpenDevice, entry: DeviceEntry) -> OpenDevice:
+    info = replace(opened.info, id=entry.id, kind=entry.kind or opened.info.kind,
+                   gflops=entry.hint.gflops or opened.info.gflops,
+                   bandwidth_gbs=entry.hint.bandwidth_gbs or opened.info.bandwidth_gbs)
+    return replace(opened, info=info)

@@ -1,0 +1,127 @@
+"""The command itself: usage, exit codes, streams; and `clnn devices`, `clnn doctor`. Through subprocesses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from clnn import env
+from clnn.cli import main
+from clnn.version import VERSION
+
+
+def clnn(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``clnn`` and check its exit code; a failure is one line on stderr."""
+    done = subprocess.run([sys.executable, "-m", "clnn", *arguments], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, **environment}, check=False)
+    assert done.returncode == code, done.stderr
+    if code:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("clnn: error: ")]
+        assert len(errors) == 1, done.stderr
+        assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def no_drivers(tmp_path) -> Iterator[dict[str, str]]:
+    """An environment without any OpenCL driver."""
+    folder = tmp_path / "vendors"
+    folder.mkdir()
+    return {"OCL_ICD_VENDORS": str(folder), env.DEVICES.name: ""}
+
+
+def test_version_and_help():
+    assert clnn("--version").stdout == f"clnn {VERSION}\n"
+    listed = clnn("--help").stdout
+    for name in main.COMMANDS:
+        assert name in listed
+        assert "--json" in clnn(name, "--help").stdout
+
+
+@pytest.mark.parametrize("arguments", [("frobnicate",), ("devices", "--frobnicate"), ("devices", "extra"), ("bench",)])
+def test_usage_errors(arguments):
+    done = clnn(*arguments, code=2)
+    assert "--help'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_devices(clnn_device):
+    listed = json.loads(clnn("devices", "--json").stdout)
+    (own,) = [device for device in listed if device["id"] == clnn_device]
+    assert own["verdict"] == "usable"
+    assert own["gflops"] > 0
+    assert own["bandwidth_gbs"] > 0
+    assert {"kind", "name", "driver", "compute_units", "global_mem", "pipes", "fp16", "subdevices"} <= set(own)
+    table = clnn("devices").stdout
+    assert clnn_device in table
+    assert "GFLOP/s" in table.splitlines()[0]
+
+
+def test_doctor(clnn_device):
+    checkup = json.loads(clnn("doctor", "--json").stdout)
+    assert checkup["ready"]
+    assert any(clnn_device in finding["subject"] for finding in checkup["findings"])
+    assert "A device is ready." in clnn("doctor").stdout
+
+
+def test_without_a_driver(no_drivers, tmp_path):
+    assert "no OpenCL driver" in clnn("devices", **no_drivers).stdout
+    done = subprocess.run([sys.executable, "-m", "clnn", "doctor", "--json"], capture_output=True, text=True,
+                          env={**os.environ, **no_drivers}, check=False, timeout=300)
+    assert done.returncode == 4
+    checkup = json.loads(done.stdout)
+    assert not checkup["ready"]
+    assert any("apt-get install pocl-opencl-icd" in finding["remedy"] for finding in checkup["findings"])
+
+
+def test_a_dead_registration_is_listed_with_its_remedy(no_drivers, tmp_path):
+    (tmp_path / "vendors" / "dead.icd").write_text("/opt/gone/libgone.so\n")
+    done = clnn("devices", **no_drivers)
+    assert "/opt/gone/libgone.so, which does not exist" in done.stdout
+    assert "broken" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
+def test_a_reader_that_stops_early_is_no_error():
+    done = subprocess.run(f'"{sys.executable}" -m clnn devices --json | true; exit "${{PIPESTATUS[0]}}"', shell=True,
+                          executable="/bin/bash", capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (ValueError("two\nlines"), 1), (MemoryError(), 7)],
+)
+def test_what_ends_a_command_gives_its_exit_code(monkeypatch, capsys, error, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("clnn.cli.devices.common.start", fail)
+    assert main.run(["devices"]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("clnn: error: ")
+
+
+def test_every_error_has_its_exit_code(monkeypatch, capsys):
+    from clnn import errors
+
+    documented = {"UsageError": 2, "ModelError": 3, "DeviceError": 4, "InputError": 5, "ComparisonError": 6,
+                  "ResourceError": 7, "ClnnError": 1}
+    for name, code in documented.items():
+        for kind in (getattr(errors, name), *getattr(errors, name).__subclasses__()):
+            if name == "ClnnError" and kind is not errors.ClnnError:
+                continue
+
+            def fail(*_, kind=kind):
+                raise kind("what, where\nand why")
+
+            monkeypatch.setattr("clnn.cli.devices.common.start", fail)
+            assert main.run(["devices"]) == code
+            assert capsys.readouterr().err == "clnn: error: what, where and why\n"

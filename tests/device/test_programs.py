@@ -1,0 +1,209 @@
+"""Program binaries on disk, on every device: used when they are right, rebuilt when not, never needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from clnn import env
+from clnn.errors import BuildError
+from clnn.runtime import loader, selection
+from clnn.runtime.cachedir import Store
+from clnn.runtime.programs import ProgramCache
+
+OPTIONS = ("-D", "WEIGHT=0.5f")
+ITEMS = 64
+
+
+@pytest.fixture
+def opened(clnn_device):
+    return selection.select(clnn_device)[0]
+
+
+def launch(opened, program) -> np.ndarray:
+    """Run the probe kernel on 0, 1, 2, ..."""
+    cl = loader.opencl()
+    given = np.arange(ITEMS, dtype=np.float32)
+    got = np.zeros_like(given)
+    flags = cl.mem_flags
+    buffers = (cl.Buffer(opened.context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=given),
+               cl.Buffer(opened.context, flags.WRITE_ONLY, got.nbytes))
+    kernel = cl.Kernel(program, "probe")
+    kernel.set_args(*buffers, np.int32(ITEMS))
+    with cl.CommandQueue(opened.context, opened.device) as queue:
+        cl.enqueue_nd_range_kernel(queue, kernel, (ITEMS,), (16,))
+        cl.enqueue_copy(queue, got, buffers[1])
+    return got
+
+
+def expected() -> np.ndarray:
+    sums = np.arange(ITEMS, dtype=np.float32).reshape(-1, 16).sum(axis=1) * 0.5
+    return np.repeat(sums, 16) + 16 * np.arange(ITEMS)
+
+
+def build_and_store(opened, folder) -> ProgramCache:
+    """A new cache on ``folder``, as a new process would have one; checks the program's result."""
+    cache = ProgramCache(folder)
+    np.testing.assert_array_equal(launch(opened, cache.build(opened, "probe.cl", OPTIONS)), expected())
+    cache.store()
+    return cache
+
+
+def entry(folder):
+    (path,) = (folder / "programs").iterdir()
+    return path
+
+
+def test_a_binary_is_used_again(opened, tmp_path):
+    assert build_and_store(opened, tmp_path).built == 1
+    assert build_and_store(opened, tmp_path).built == 0
+
+
+def test_options_make_another_program(opened, tmp_path):
+    cache = build_and_store(opened, tmp_path)
+    other = launch(opened, cache.build(opened, "probe.cl", ("-D", "WEIGHT=1.0f")))
+    assert not np.array_equal(other, expected())
+    assert cache.built == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: raw[:-9] + b"corrupted",
+        lambda raw: b"",
+        lambda raw: b"\x00" * 5000,
+    ],
+    ids=["truncated", "altered", "empty", "zeros"],
+)
+def test_a_damaged_entry_is_rebuilt(opened, tmp_path, damage):
+    build_and_store(opened, tmp_path)
+    path = entry(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    assert build_and_store(opened, tmp_path).built == 1
+    assert build_and_store(opened, tmp_path).built == 0
+
+
+@pytest.mark.parametrize("payload", [b"", b"no program binary" * 100], ids=["empty", "text"])
+def test_an_entry_that_the_driver_refuses_is_rebuilt(opened, tmp_path, payload):
+    build_and_store(opened, tmp_path)
+    Store("programs", tmp_path).put(entry(tmp_path).name, payload)
+    assert build_and_store(opened, tmp_path).built == 1
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(opened, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert build_and_store(opened, blocked).built == 1
+    assert caplog.text.count("cannot cache") == 1
+
+
+def test_a_kernel_that_does_not_build_names_everything(opened, tmp_path):
+    with pytest.raises(BuildError) as raised:
+        ProgramCache(tmp_path).build(opened, "probe.cl", ("-D", "WEIGHT=no_such_thing"))
+    told = str(raised.value)
+    assert "\n" not in told
+    for part in ("probe.cl", opened.info.id, "no_such_thing"):
+        assert part in told
+
+
+def test_threads_at_once_build_once(opened, tmp_path):
+    cache = ProgramCache(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        programs = list(pool.map(lambda _: cache.build(opened, "probe.cl", OPTIONS), range(16)))
+    assert cache.built == 1
+    np.testing.assert_array_equal(launch(opened, programs[-1]), expected())
+
+
+def test_the_stored_binary_follows_new_work_group_sizes(opened, tmp_path):
+    if opened.info.platform != "Portable Computing Language":
+        pytest.skip("only PoCL compiles at launch")
+    cl = loader.opencl()
+    cache = ProgramCache(tmp_path)
+    kernel = cl.Kernel(cache.build(opened, "calibrate.cl"), "peak")
+    out = cl.Buffer(opened.context, cl.mem_flags.WRITE_ONLY, 4 * 64)
+    kernel.set_args(out, np.float32(0.5), np.int32(1))
+    sizes = []
+    with cl.CommandQueue(opened.context, opened.device) as queue:
+        for group in (3, 5):
+            cl.enqueue_nd_range_kernel(queue, kernel, (15,), (group,))
+            queue.finish()
+            cache.store()
+            sizes.append(entry(tmp_path).stat().st_size)
+            assert cache.store() == 0, "nothing new, nothing to write"
+    assert sizes[1] > sizes[0]
+
+
+STORE_AT_EXIT = """
+import sys
+from clnn.runtime import programs, selection
+opened = selection.select(sys.argv[1])[0]
+programs.shared().build(opened, "probe.cl")
+print(programs.shared().built)
+if len(sys.argv) > 2:
+    import os
+    pid = os.fork()
+    if not pid:
+        try:
+            programs.shared().build(opened, "probe.cl")
+        except Exception as error:
+            print(type(error).__name__)
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    programs.shared().build(opened, "probe.cl")
+    print("the parent goes on")
+"""
+
+
+def run(tmp_path, *arguments: str) -> str:
+    environment = {**os.environ, env.CACHE_DIR.name: str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", STORE_AT_EXIT, *arguments], capture_output=True, text=True,
+                          env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_another_process_uses_the_binary_and_leaves_nothing_behind(clnn_device, tmp_path):
+    assert run(tmp_path, clnn_device).split() == ["1"]
+    assert run(tmp_path, clnn_device).split() == ["0"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+    everything = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert everything
+    for path in everything:
+        path.write_bytes(b"garbage")
+    assert run(tmp_path, clnn_device).split() == ["1"]
+
+
+LAUNCH_SIZE = """
+import sys
+import numpy as np
+from clnn.runtime import loader, programs, selection
+opened = selection.select(sys.argv[1])[0]
+cl = loader.opencl()
+kernel = cl.Kernel(programs.shared().build(opened, "calibrate.cl"), "peak")
+got = np.zeros(15, np.float32)
+out = cl.Buffer(opened.context, cl.mem_flags.WRITE_ONLY, got.nbytes)
+kernel.set_args(out, np.float32(0.5), np.int32(3))
+with cl.CommandQueue(opened.context, opened.device) as queue:
+    cl.enqueue_nd_range_kernel(queue, kernel, (15,), (int(sys.argv[2]),))
+    cl.enqueue_copy(queue, got, out)
+print(programs.shared().built, set(got.tolist()))
+"""
+
+
+def test_a_stored_binary_serves_other_work_group_sizes(clnn_device, tmp_path):
+    environment = {**os.environ, env.CACHE_DIR.name: str(tmp_path)}
+    told = [subprocess.run([sys.executable, "-c", LAUNCH_SIZE, clnn_device, group], capture_output=True, text=True,
+                           env=environment, timeout=300, check=True).stdout for group in ("3", "5", "1")]
+    assert [line[0] for line in told] == ["1", "0", "0"]
+    assert len({line[1:] for line in told}) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_gets_an_error_and_harms_nothing(clnn_device, tmp_path):
+    assert run(tmp_path, clnn_device, "fork").splitlines()[1:] == ["ForkError", "the parent goes on"]

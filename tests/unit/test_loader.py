@@ -1,0 +1,159 @@
+"""Loading OpenCL: settings, thread limits, forks; with a stand-in for pyopencl."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from clnn import env
+from clnn.errors import DeviceError, ForkError, UsageError
+from clnn.runtime import loader, scratch
+from clnn.runtime.drivers import Driver
+
+VARIABLES = (
+    "OCL_ICD_VENDORS",
+    "PYOPENCL_HOME",
+    "POCL_AFFINITY",
+    "POCL_CACHE_DIR",
+    "POCL_MAX_PTHREAD_COUNT",
+    "CL_CONFIG_CPU_TBB_NUM_WORKERS",
+)
+POCL = Driver("pocl", "libpocl.so.2", "pocl.icd")
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A process in which nothing is loaded yet, and a pyopencl that notes the environment in which it is used."""
+    module = ModuleType("pyopencl")
+    module.Error = RuntimeError
+    module.CompilerWarning = UserWarning
+    module.seen = {}
+
+    def get_platforms():
+        module.seen = {name: os.environ.get(name) for name in VARIABLES}
+        return [SimpleNamespace(name="fake", get_devices=lambda: [])]
+
+    module.get_platforms = get_platforms
+    monkeypatch.setitem(sys.modules, "pyopencl", module)
+    monkeypatch.setenv(env.CACHE_DIR.name, str(tmp_path))
+    monkeypatch.setattr(loader, "_loaded", None)
+    monkeypatch.setattr(loader, "_limits", {})
+    monkeypatch.setattr(scratch, "_current", None)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return module
+
+
+def test_before_loading_there_is_nothing(fake):
+    assert not loader.loaded()
+    loader.check_process()
+    with pytest.raises(DeviceError):
+        loader.opencl()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps drivers in the registry")
+def test_drivers_see_the_gathered_folder_and_the_environment_is_put_back(fake):
+    before = dict(os.environ)
+    assert loader.load([POCL]) is fake is loader.opencl()
+    assert dict(os.environ) == before
+    folder = Path(fake.seen["OCL_ICD_VENDORS"])
+    assert [path.read_text() for path in folder.iterdir()] == ["libpocl.so.2\n"]
+    assert fake.seen["POCL_AFFINITY"] == "1"
+    assert os.path.isdir(fake.seen["POCL_CACHE_DIR"])
+    assert fake.seen["POCL_MAX_PTHREAD_COUNT"] is None
+
+
+def test_the_users_settings_win(fake, monkeypatch, tmp_path):
+    monkeypatch.setenv("POCL_AFFINITY", "0")
+    monkeypatch.setenv("POCL_CACHE_DIR", str(tmp_path / "mine"))
+    loader.load([POCL])
+    if os.name != "nt":
+        assert fake.seen["POCL_AFFINITY"] == "0"
+    assert loader.pocl_cache() == tmp_path / "mine"
+
+
+def test_thread_limits_reach_the_drivers(fake):
+    loader.limit_threads(3)
+    loader.limit_threads(1, "intel")
+    loader.load([POCL])
+    assert fake.seen["POCL_MAX_PTHREAD_COUNT"] == "3"
+    assert fake.seen["CL_CONFIG_CPU_TBB_NUM_WORKERS"] == "1"
+    assert (loader.thread_limit("pocl"), loader.thread_limit("nvidia")) == (3, None)
+    with loader.settings():
+        assert os.environ["CL_CONFIG_CPU_TBB_NUM_WORKERS"] == "1"
+    assert "CL_CONFIG_CPU_TBB_NUM_WORKERS" not in os.environ
+
+
+def test_another_limit_after_loading_is_refused(fake):
+    loader.limit_threads(1)
+    loader.load([POCL])
+    loader.limit_threads(1)
+    with pytest.raises(UsageError, match="already running with 1 threads"):
+        loader.limit_threads(2)
+
+
+def test_all_cores_is_a_limit_that_holds_without_one(fake):
+    loader.load([POCL])
+    loader.limit_threads(os.cpu_count() or 1)
+    with pytest.raises(UsageError, match="already running"):
+        loader.limit_threads((os.cpu_count() or 1) + 1)
+
+
+@pytest.mark.parametrize(("threads", "driver"), [(0, None), (-1, "pocl"), (2, "nvidia")])
+def test_a_limit_without_meaning_is_refused(fake, threads, driver):
+    with pytest.raises(UsageError):
+        loader.limit_threads(threads, driver)
+
+
+def test_a_driver_that_comes_too_late_is_told(fake):
+    loader.load([POCL])
+    loader.load([POCL])
+    with pytest.raises(DeviceError, match="was not loaded"):
+        loader.load([Driver("oclgrind", "liboclgrind.so", "oclgrind")])
+
+
+def test_a_forked_child_gets_a_clear_error(fake, monkeypatch):
+    loader.load([POCL])
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert loader.loaded()
+    assert not loader.loaded_here()
+    for use in (loader.check_process, loader.opencl, lambda: loader.load([POCL])):
+        with pytest.raises(ForkError, match="fork"):
+            use()
+
+
+def test_no_pyopencl_is_a_device_error(fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyopencl", None)
+    with pytest.raises(DeviceError, match="pip install pyopencl"):
+        loader.load([POCL])
+
+
+def test_scratch_folders_of_the_dead_are_swept_and_of_the_living_kept(tmp_path, monkeypatch):
+    if scratch.fcntl is None:
+        pytest.skip("needs file locks")
+    monkeypatch.setenv(env.CACHE_DIR.name, str(tmp_path))
+    monkeypatch.setattr(scratch, "_current", None)
+    living = scratch.folder()
+    dead = living.parent / "dead"
+    young = living.parent / "young"
+    for path in (dead, young):
+        path.mkdir()
+        (path / "lock").touch()
+    for path in (dead, living):
+        os.utime(path, (0, 0))
+    scratch._sweep(living.parent)
+    assert living.exists()
+    assert young.exists()
+    assert not dead.exists()
+
+
+def test_scratch_works_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv(env.CACHE_DIR.name, str(blocked))
+    monkeypatch.setattr(scratch, "_current", None)
+    assert scratch.folder().is_dir()
