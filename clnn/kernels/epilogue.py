@@ -1,0 +1,39 @@
+"""What the kernels of convolutions and matrix products do with a finished sum: residual, activation, store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clnn.kernels.activation import ACTIVATIONS, NO_ACTIVATION, Activation
+from clnn.kernels.kernel import Param, Value
+
+EPILOGUE_PARAMS = (
+    Param("ACTIVATION", "NONE", tuple(ACTIVATIONS), "function applied to the result"),
+    Param(
+        "RESIDUAL",
+        "NONE",
+        ("NONE", "BEFORE", "AFTER"),
+        "whether a tensor is added, before the activation or to its result",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """Bias, residual and activation of a product; the strings name tensors, ``None`` is one left out.
+
+    ``bias`` and ``slope`` (of PRelu) hold one float32 per output channel. ``residual`` has one row of
+    ``residual_pitch`` elements per output row; ``place`` is a value of the kernel parameter RESIDUAL.
+    """
+
+    activation: Activation = NO_ACTIVATION
+    bias: str | None = None
+    slope: str | None = None
+    residual: str | None = None
+    place: str = "NONE"
+    residual_pitch: int = 0
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The kernel parameters that select it."""
+        return {"ACTIVATION": self.activation.kind, "RESIDUAL": self.place}

@@ -1,0 +1,118 @@
+"""Lowering of matrix products, which Conv, Gemm and MatMul share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clnn.kernels.activation import NO_ACTIVATION
+from clnn.kernels.epilogue import Epilogue
+from clnn.kernels.gemm import (
+    Operands,
+    Product,
+    choose_tile,
+    launch_pack,
+    launch_product,
+    pack_panels,
+    panel_elements,
+)
+from clnn.ops.base import LowerContext, Lowered
+from clnn.ops.indexing import too_large
+from clnn.ops.settings import invalid
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The right operand before it is packed: a view of tensor ``name``, of shape (slices, taps, depth, columns).
+
+    Constant ones are the array ``value``; others are described by their ``strides`` in elements. Both are to be
+    multiplied by ``scale``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] = ()
+    scale: float = 1.0
+    value: np.ndarray | None = None
+
+    @classmethod
+    def view(cls, ctx: LowerContext, index: int, shape: tuple, strides: tuple, scale: float = 1.0) -> Weights:
+        """The view with these ``strides`` of input ``index``, be it constant or not."""
+        value = ctx.constant(index)
+        if value is not None:
+            steps = tuple(stride * value.itemsize for stride in strides)
+            value = np.lib.stride_tricks.as_strided(np.ascontiguousarray(value), shape, steps)
+        return cls(ctx.node.input(index), shape, strides, scale, value)
+
+
+def read_epilogue(ctx: LowerContext, channels: int, bias: str) -> tuple[Epilogue, dict[str, np.ndarray]]:
+    """The epilogue that passes have fused into a node, and the constants that it needs.
+
+    A fused node has attribute ``activation``, the slope of PRelu (one value, or one per channel) as constant
+    input 4, and attribute ``residual`` ("before" or "after" the activation) with the tensor added, of the
+    output's shape, as input 3. ``bias`` names a tensor of ``channels`` elements, or is "".
+    """
+    node, constants = ctx.node, {}
+    activation = node.attrs.get("activation", NO_ACTIVATION)
+    epilogue = Epilogue(activation, bias or None)
+    if activation.kind == "PRELU":
+        slope = ctx.constant(4)
+        if slope is None or slope.size not in (1, channels):
+            invalid(node, f"the slope of its PRelu is not a constant of 1 or {channels} values")
+        name = ctx.local_name("slope")
+        constants[name] = np.broadcast_to(slope.astype(np.float32).reshape(-1), (channels,)).copy()
+        epilogue = replace(epilogue, slope=name)
+    if "residual" in node.attrs:
+        place = node.attrs["residual"].upper()
+        epilogue = replace(epilogue, residual=node.input(3), place=place, residual_pitch=channels)
+    return epilogue, constants
+
+
+def product_obstacle(ctx: LowerContext) -> str | None:
+    """Why a product with these operands cannot run in the kernels; ``None`` when it can."""
+    names = [name for name in (*ctx.node.inputs, *ctx.node.outputs) if name]
+    tensors = [ctx.types[name] for name in names]
+    for tensor in tensors:
+        if tensor.dtype != "float32":
+            return f"dtype {tensor.dtype} has no kernel"
+    if ctx.output().size and not all(tensor.size for tensor in tensors):
+        return "an operand is empty"
+    if ctx.node.attrs.get("residual") and ctx.type(3).shape != ctx.output().shape:
+        return "the tensor added has to be broadcast"
+    return too_large(tensors)
+
+
+def lower_product(
+    ctx: LowerContext,
+    product: Product,
+    x: str,
+    weights: Weights,
+    epilogue: Epilogue,
+    slices: np.ndarray,
+    algorithm: str,
+    y: str = "",
+) -> Lowered:
+    """Pack the weights, at load time where they are constant, and launch the product of ``x`` and them.
+
+    ``slices`` is int64 of shape (slices, 4): where each slice begins in x, which of the matrices in ``weights``
+    it takes, and its first row and channel of the output. The output is that of the node, or ``y``.
+    """
+    tile = choose_tile(product, ctx.device)
+    names = {part: ctx.local_name(part) for part in ("weights", "slices", "zeros")}
+    table = slices * np.array([1, panel_elements(product, tile.lanes), 1, 1])
+    constants, scratch, launches = {names["slices"]: table.astype(np.int32)}, {}, []
+    if weights.value is not None:
+        value = weights.value if weights.scale == 1.0 else weights.value * np.float32(weights.scale)
+        constants[names["weights"]] = pack_panels(value, tile.lanes)
+    else:
+        scratch[names["weights"]] = 4 * weights.shape[0] * panel_elements(product, tile.lanes)
+        launches.append(
+            launch_pack(weights.name, names["weights"], weights.shape, weights.strides, tile.lanes, weights.scale)
+        )
+    operands = Operands(x, names["weights"], names["slices"], y or ctx.node.outputs[0])
+    if product.window.is_padded:
+        constants[names["zeros"]] = np.zeros(product.channels_in, np.float32)
+        operands = replace(operands, zeros=names["zeros"])
+    launches.append(launch_product(product, operands, epilogue, tile, ctx.device))
+    return Lowered(tuple(launches), constants, scratch, choice=f"{algorithm}, tile {tile}")
