@@ -1,0 +1,7 @@
+"""From a scheduled graph to a plan: launches, memory and steps, all plain data."""
+
+from clnn.plan.build import build
+from clnn.plan.lower import lower
+from clnn.plan.types import Arena, Copy, Host, Placement, Plan, Run, Step
+
+__all__ = ["Arena", "Copy", "Host", "Placement", "Plan", "Run", "Step", "build", "lower"]

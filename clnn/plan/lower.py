@@ -1,0 +1,43 @@
+"""Lowering: what depends on a device (layouts, algorithms) is chosen here, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from clnn.devices.info import DeviceInfo
+from clnn.graph import Graph
+from clnn.ops import LowerContext, find
+from clnn.plan.layout import assign_layouts
+from clnn.plan.types import LoweredGraph
+from clnn.schedule import HOST, Schedule
+
+
+def choose_algorithms(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:
+    """Let every operator choose its algorithm and turn its node into launches."""
+    graph, launches = lowered.graph, {}
+    for node in graph.nodes:
+        place = lowered.schedule.place(node.name)
+        if place != HOST:
+            ctx = LowerContext(node, graph.types, graph.constants, devices[place])
+            launches[node.name] = find(node.op).lower(ctx)
+    return replace(lowered, lowered=launches)
+
+
+LOWERING = (
+    assign_layouts,
+    choose_algorithms,
+)
+
+
+def lower(graph: Graph, schedule: Schedule, devices: Sequence[DeviceInfo]) -> LoweredGraph:
+    """Turn a scheduled graph of static shapes into launches per node.
+
+    Raises:
+        UnsupportedError: an operator cannot be lowered as scheduled.
+    """
+    lowered = LoweredGraph(graph, schedule, {name: name for name in graph.outputs}, {})
+    by_id = {device.id: device for device in devices}
+    for step in LOWERING:
+        lowered = step(lowered, by_id)
+    return lowered

@@ -1,0 +1,118 @@
+"""The data that a plan consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clnn.graph import Graph, Node
+from clnn.kernels import Launch
+from clnn.ops import Lowered
+from clnn.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class LoweredGraph:
+    """A graph whose types carry their final layouts, and the launches of each node that a device runs.
+
+    ``outputs`` maps each graph output to the tensor that holds it in plain layout.
+    """
+
+    graph: Graph
+    schedule: Schedule
+    outputs: Mapping[str, str]
+    lowered: Mapping[str, Lowered]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Launch a kernel on a device."""
+
+    node: str
+    device: str
+    launch: Launch
+    waits_for: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Copy a tensor between the host's memory and a device's; places are device ids or ``HOST``."""
+
+    tensor: str
+    source: str
+    destination: str
+    waits_for: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Host:
+    """Compute a node on the host; ``sources`` maps each tensor that the node reads to the one that holds it."""
+
+    node: Node
+    sources: Mapping[str, str]
+    waits_for: tuple[int, ...] = ()
+
+
+Step = Run | Copy | Host
+"""Steps of one device run in their order; ``waits_for`` lists steps at other places that must have finished."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a tensor lies: bytes ``offset`` to ``offset + nbytes`` of a device's arena."""
+
+    device: str
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Memory of one device that the tensors of a run share over time.
+
+    ``lower_bound_bytes`` is the largest sum of tensors alive at one step: no plan of this order needs less.
+    """
+
+    device: str
+    nbytes: int
+    lower_bound_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that an executor needs to run a network for fixed shapes; immutable, and shared by executors.
+
+    ``offsets`` places tensors and scratch in the arenas, ``constants`` are the arrays to keep on each device
+    (by device id, then name) as they lie in memory, ``host_constants`` those that host nodes read.
+    """
+
+    lowered: LoweredGraph
+    steps: tuple[Step, ...]
+    arenas: Mapping[str, Arena]
+    offsets: Mapping[str, Placement]
+    constants: Mapping[str, Mapping[str, np.ndarray]]
+    host_constants: Mapping[str, np.ndarray]
+
+    @property
+    def graph(self) -> Graph:
+        return self.lowered.graph
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.lowered.schedule
+
+    @property
+    def used_devices(self) -> tuple[str, ...]:
+        """Ids of the devices that have memory or work in this plan."""
+        return tuple(dict.fromkeys([*self.arenas, *self.constants]))
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(array.nbytes for arrays in self.constants.values() for array in arrays.values())
+
+    def __str__(self) -> str:
+        from clnn.plan.table import as_text
+
+        return as_text(self)

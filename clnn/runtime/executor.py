@@ -1,0 +1,217 @@
+"""Running a plan: kernels and arguments are bound once, a run enqueues a prepared list."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from clnn.errors import DeadlineError
+from clnn.host import HostOperator
+from clnn.plan import Copy, Host, Plan, Run
+from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.failures import opencl_errors
+from clnn.runtime.loader import opencl
+from clnn.runtime.memory import allocate, upload
+from clnn.runtime.programs import ProgramCache
+from clnn.schedule import HOST
+
+POLL_S = 0.0002
+"""How often a run with a deadline looks whether the device has finished."""
+
+
+class LoadedPlan:
+    """What the executors of one plan share: programs and constants on the devices.
+
+    Raises:
+        BuildError: a driver refuses a kernel.
+        OutOfMemoryError: a device cannot hold the constants.
+    """
+
+    def __init__(self, plan: Plan, devices: Mapping[str, OpenDevice], programs: ProgramCache) -> None:
+        self.plan = plan
+        self.devices = devices
+        runs = [step for step in plan.steps if isinstance(step, Run)]
+        self._cache = programs
+        self._store_pending = True
+        with opencl_errors("loading the network"):
+            self._programs = {key: programs.build(devices[key[0]], *key[1:]) for key in map(_program_key, runs)}
+            self.constants = {
+                device: {
+                    name: upload(devices[device].context, array, devices[device].info.host_memory)
+                    for name, array in arrays.items()
+                }
+                for device, arrays in plan.constants.items()
+            }
+
+    def kernel(self, run: Run) -> Any:
+        """A new kernel object for one launch, as its arguments are its own."""
+        return opencl().Kernel(self._programs[_program_key(run)], run.launch.kernel.name)
+
+    def has_run(self) -> None:
+        """Put new program binaries on disk after the first run, which completes them (see ``programs``)."""
+        if self._store_pending:
+            self._store_pending = False
+            self._cache.store()
+
+
+def _program_key(run: Run) -> tuple[str, str, tuple[str, ...]]:
+    return run.device, run.launch.kernel.source, run.launch.options
+
+
+class Executor:
+    """Runs one plan, one run at a time; threads that run at once need an executor each."""
+
+    def __init__(self, loaded: LoadedPlan, timeout_s: float | None = None) -> None:
+        cl = opencl()
+        self.plan = loaded.plan
+        self._loaded = loaded
+        self._timeout_s = timeout_s
+        self._host: dict[str, np.ndarray] = {}
+        # Events of copies: one that is dropped before its copy is done makes pyopencl wait for it.
+        self._copies: list[Any] = []
+        returned = set(self.plan.lowered.outputs.values())
+        # Outputs that a device writes: read into arrays that are new in each run, and the caller's.
+        self._fresh = {
+            step.tensor for step in self.plan.steps if isinstance(step, Copy) and step.destination == HOST
+        } & returned
+        with opencl_errors("preparing a run"):
+            self._queues = {
+                device: cl.CommandQueue(loaded.devices[device].context, loaded.devices[device].device)
+                for device in self.plan.used_devices
+            }
+            self._buffers = {device: dict(buffers) for device, buffers in loaded.constants.items()}
+            for device, arena in self.plan.arenas.items():
+                placed = allocate(loaded.devices[device].context, arena, self.plan.offsets)
+                self._buffers.setdefault(device, {}).update(placed)
+            self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
+
+    def _prepare(self, step: Run | Copy | Host, loaded: LoadedPlan) -> Callable[[], Any]:
+        match step:
+            case Run():
+                return self._prepare_run(step, loaded)
+            case Copy(tensor, source, destination) if source == HOST:
+                return partial(self._write, self._queues[destination], self._buffers[destination][tensor], tensor)
+            case Copy(tensor, source):
+                return self._prepare_read(tensor, source)
+            case Host(node, sources):
+                return partial(self._compute, HostOperator(node), sources)
+
+    def _prepare_run(self, step: Run, loaded: LoadedPlan) -> Callable[[], Any]:
+        kernel = loaded.kernel(step)
+        for index, arg in enumerate(step.launch.args):
+            kernel.set_arg(index, self._argument(arg, step.device))
+        return partial(
+            opencl().enqueue_nd_range_kernel,
+            self._queues[step.device],
+            kernel,
+            step.launch.global_size,
+            step.launch.local_size,
+        )
+
+    def _argument(self, arg: str | int | float | None, device: str) -> Any:
+        match arg:
+            case str():
+                return self._buffers[device][arg]
+            case int():
+                return np.int32(arg)
+            case float():
+                return np.float32(arg)
+        return None
+
+    def _prepare_read(self, tensor: str, source: str) -> Callable[[], Any]:
+        kind = self.plan.graph.types[tensor]
+        read_on_host = any(isinstance(step, Host) and tensor in step.sources.values() for step in self.plan.steps)
+        staging = None if tensor in self._fresh else np.empty(kind.shape, kind.dtype)
+        return partial(
+            self._read, self._queues[source], self._buffers[source][tensor], tensor, kind, staging, read_on_host
+        )
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """Run the network.
+
+        Args:
+            feeds: an array for each graph input, C-contiguous, of the plan's shapes and dtypes.
+            outputs: names of the graph outputs wanted.
+
+        Returns:
+            The outputs in the order asked for; the arrays are the caller's.
+
+        Raises:
+            DeviceError: the device failed.
+            DeadlineError: ``timeout_s`` passed; the executor must not be used again.
+        """
+        self._host.update(self.plan.host_constants)
+        self._host.update(feeds)
+        started = time.monotonic()
+        try:
+            with opencl_errors("running the network"):
+                for action in self._actions:
+                    action()
+                self._finish(started)
+            self._loaded.has_run()
+            taken: set[str] = set()
+            return [self._result(self.plan.lowered.outputs[name], taken) for name in outputs]
+        except DeadlineError:
+            raise  # the device still works on the arrays
+        except BaseException:
+            self._wait()
+            raise
+        finally:
+            self._host.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a device still works on a run that was given up."""
+        complete = opencl().command_execution_status.COMPLETE
+        return any(copy.command_execution_status > complete for copy in self._copies)
+
+    def _wait(self) -> None:
+        """Wait until no device reads or writes the arrays of this run any more."""
+        for queue in self._queues.values():
+            queue.finish()
+        self._copies.clear()
+
+    def _write(self, queue: Any, buffer: Any, tensor: str) -> None:
+        array = self._host[tensor]
+        if array.size:
+            self._copies.append(opencl().enqueue_copy(queue, buffer, np.ascontiguousarray(array), is_blocking=False))
+
+    def _read(self, queue: Any, buffer: Any, tensor: str, kind: Any, staging: Any, blocking: bool) -> None:
+        array = self._host[tensor] = np.empty(kind.shape, kind.dtype) if staging is None else staging
+        if array.size:
+            self._copies.append(opencl().enqueue_copy(queue, array, buffer, is_blocking=blocking))
+
+    def _compute(self, operator: HostOperator, sources: Mapping[str, str]) -> None:
+        results = operator.run({name: self._host[source] for name, source in sources.items()})
+        for name, array in zip(operator.node.outputs, results, strict=False):
+            if name:
+                self._host[name] = array
+
+    def _finish(self, started: float) -> None:
+        if self._timeout_s is not None:
+            self._poll(started)
+        self._wait()
+
+    def _poll(self, started: float) -> None:
+        cl = opencl()
+        markers = [cl.enqueue_marker(queue) for queue in self._queues.values()]
+        for queue in self._queues.values():
+            queue.flush()
+        while any(marker.command_execution_status > cl.command_execution_status.COMPLETE for marker in markers):
+            if time.monotonic() - started > self._timeout_s:
+                raise DeadlineError(
+                    f"the run did not finish within timeout_s = {self._timeout_s}; raise it, or use a faster device"
+                )
+            time.sleep(POLL_S)
+
+    def _result(self, tensor: str, taken: set[str]) -> np.ndarray:
+        array = self._host[tensor]
+        if tensor in self._fresh and tensor not in taken:
+            taken.add(tensor)
+            return array
+        # A fed input, a constant, a host operator's result or a second output of the same tensor.
+        return np.array(array, order="C")

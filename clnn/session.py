@@ -1,0 +1,211 @@
+"""The public API: load a network, run it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clnn import frontend, passes, schedule
+from clnn.devices.info import DeviceInfo
+from clnn.errors import UsageError
+from clnn.feeds import NodeArg, check_feeds
+from clnn.graph import Graph
+from clnn.options import Options
+from clnn.plan import Plan, build, lower
+from clnn.runtime import programs, selection
+from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.pool import MAX_EXECUTORS, ExecutorPool
+
+log = logging.getLogger("clnn")
+
+MAX_PLANS = 8
+"""Plans kept per session, one per combination of input shapes; the least recently used one goes first."""
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """Memory of a plan in bytes: weights, arenas, and the least that arenas could take in this order of steps."""
+
+    weights_bytes: int
+    arena_bytes: int
+    lower_bound_bytes: int
+
+
+class InferenceSession:
+    """A network loaded on OpenCL devices; several threads may run it at once.
+
+    Args:
+        model: path of an ONNX file, its bytes, or an ``onnx.ModelProto``.
+        devices: "cpu", "gpu:0", "pocl", ..., a comma-separated string or a list of them; ``None``: ``$CLNN_DEVICES``
+            or the best device of this machine.
+        policy: how work is assigned to devices, one of ``clnn.schedule.policies()``; ``None``: "single".
+        options: ``Options``, or a dict with the same keys.
+        platforms: a platforms.yaml, one of its entries, or both: FILE, #NAME, FILE#NAME.
+
+    Raises:
+        ModelError: the model is damaged or uses something that clnn does not run.
+        NoDeviceError: no usable device matches.
+        UsageError: an option, a policy or a device's name means nothing.
+        OutOfMemoryError: it does not fit into the device's memory.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | Any,
+        devices: str | Sequence[str] | None = None,
+        policy: str | None = None,
+        options: Options | Mapping[str, Any] | None = None,
+        platforms: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._options = Options.of(options)
+        schedule.find_policy(policy)  # a wrong name is told before anything is loaded
+        self._policy = policy
+        self._source = frontend.load(model)
+        self._devices = selection.select(devices, platforms, self._options.threads)
+        self._programs = programs.shared(self._options.cache_dir)
+        self._plans: OrderedDict[tuple[tuple[int, ...], ...], ExecutorPool] = OrderedDict()
+        self._latest: Plan | None = None
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
+        if self._source.is_static:
+            self._pool({name: self._source.types[name].shape for name in self._source.inputs})
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """Run the network once.
+
+        Args:
+            output_names: the outputs wanted, in that order; ``None``: all.
+            feeds: an array for each input.
+
+        Returns:
+            New arrays, one per output.
+
+        Raises:
+            InputError: an array is missing, or of the wrong dtype or shape.
+            UsageError: an output does not exist, or the session is closed.
+            DeviceError: the device failed.
+            DeadlineError: ``Options.timeout_s`` passed.
+        """
+        names = self._check_outputs(output_names)
+        arrays = check_feeds(self._source, feeds)
+        pool = self._pool({name: array.shape for name, array in arrays.items()})
+        with pool.take() as executor:
+            return executor.run(arrays, names)
+
+    def run_async(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> Future[list[np.ndarray]]:
+        """Start ``run`` in a thread of the session and return its future."""
+        with self._lock:
+            self._check_open()
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(MAX_EXECUTORS, thread_name_prefix="clnn")
+            return self._threads.submit(self.run, output_names, feeds)
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The network's inputs: objects with ``name``, ``shape``, ``type``."""
+        return [NodeArg.of(name, self._source.types[name]) for name in self._source.inputs]
+
+    def get_outputs(self) -> list[NodeArg]:
+        """The network's outputs: objects with ``name``, ``shape``, ``type``."""
+        types = self._source.types
+        if any(types[name].shape is None for name in self._source.outputs):
+            # Not declared in the file; symbolic dimensions are kept where they can be told.
+            types = passes.run(self._source, "infer_and_fold").types
+        return [NodeArg.of(name, types[name]) for name in self._source.outputs]
+
+    def get_devices(self) -> list[DeviceInfo]:
+        """The devices that the session may use."""
+        return [device.info for device in self._devices]
+
+    def plan(self) -> Plan:
+        """The plan of the latest new combination of input shapes; prints as a table.
+
+        Raises:
+            UsageError: the network's shapes are symbolic and it has not run yet.
+        """
+        if self._latest is None:
+            raise UsageError("the network has symbolic shapes: its plan exists after the first run")
+        return self._latest
+
+    def memory_report(self) -> MemoryReport:
+        """Memory that ``plan()`` takes per executor."""
+        plan = self.plan()
+        return MemoryReport(
+            plan.weights_bytes,
+            sum(arena.nbytes for arena in plan.arenas.values()),
+            sum(arena.lower_bound_bytes for arena in plan.arenas.values()),
+        )
+
+    def close(self) -> None:
+        """Wait for asynchronous runs and free the devices' memory; the session cannot be used afterwards."""
+        with self._lock:
+            threads, self._threads, self._closed = self._threads, None, True
+        if threads is not None:
+            threads.shutdown()
+        self._plans.clear()
+
+    def __enter__(self) -> InferenceSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the session is closed; make a new one")
+
+    def _check_outputs(self, names: Sequence[str] | None) -> Sequence[str]:
+        if not names:
+            return self._source.outputs
+        unknown = [name for name in names if name not in self._source.outputs]
+        if unknown:
+            raise UsageError(f"output '{unknown[0]}' does not exist; there are {', '.join(self._source.outputs)}")
+        return names
+
+    def _pool(self, shapes: Mapping[str, tuple[int, ...]]) -> ExecutorPool:
+        """The executors for these input shapes, planned and loaded when they are new."""
+        key = tuple(shapes[name] for name in self._source.inputs)
+        with self._lock:
+            self._check_open()
+            if key not in self._plans:
+                self._latest = plan_graph(self._source, shapes, self.get_devices(), self._policy)
+                loaded = LoadedPlan(self._latest, {device.info.id: device for device in self._devices}, self._programs)
+                self._plans[key] = ExecutorPool(lambda: Executor(loaded, self._options.timeout_s))
+                while len(self._plans) > MAX_PLANS:
+                    self._plans.popitem(last=False)
+            self._plans.move_to_end(key)
+            return self._plans[key]
+
+
+def plan_graph(
+    source: Graph, shapes: Mapping[str, tuple[int, ...]], devices: Sequence[DeviceInfo], policy: str | None = None
+) -> Plan:
+    """Plan a loaded network for these input shapes; touches no device.
+
+    Raises:
+        InputError: the shapes do not fit the network.
+        UnsupportedError, OutOfMemoryError, UsageError: as for ``InferenceSession``.
+    """
+    graph = passes.run(passes.bind(source, shapes))
+    scheduled = schedule.find_policy(policy)(graph, devices, schedule.CostModel())
+    _warn_of_host(scheduled, graph)
+    return build(lower(graph, scheduled, devices), devices)
+
+
+def _warn_of_host(scheduled: schedule.Schedule, graph: Graph) -> None:
+    """Say in one line which nodes the host runs."""
+    on_host = [node for node in graph.nodes if scheduled.place(node.name) == schedule.HOST]
+    if on_host:
+        first = on_host[0]
+        log.warning(
+            "%d of %d nodes run on the host, the first is %s: %s; `clnn plan` lists all",
+            len(on_host), len(graph.nodes), first, scheduled.assignments[first.name].reason,
+        )
