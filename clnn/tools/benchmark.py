@@ -1,0 +1,158 @@
+"""Timing a network, alone or against onnxruntime."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clnn.errors import ComparisonError, UsageError
+from clnn.options import Options
+from clnn.session import InferenceSession
+from clnn.tools.inputs import bound_shapes, random_feeds
+
+WARM_UP_RUNS = 3
+MIN_RUNS = 5
+TOLERANCE = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2}
+"""Relative errors at which two runtimes are said to agree; they sum in different orders."""
+
+
+def benchmark(
+    model: str | Path,
+    *,
+    devices: str | None = None,
+    policy: str | None = None,
+    platforms: str | None = None,
+    options: Options | None = None,
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    duration_s: float = 3.0,
+    against: str | None = None,
+    cold: bool = False,
+    progress: Callable[[float], Any] = lambda fraction: None,
+) -> dict[str, Any]:
+    """Time a network with new input data in each run, outputs copied to the host.
+
+    Args:
+        batch: size of a symbolic batch dimension; for a network of another fixed batch, how many single runs
+            make up one timed run.
+        duration_s: seconds to measure for, after warm-up.
+        against: "onnxruntime", to run it in turn with clnn on the same data and the same number of threads.
+        cold: load with an empty cache directory and report that as ``cold_ms``.
+        progress: called with the share done.
+
+    Returns:
+        median_ms, p90_ms, min_ms, images_per_s, load_ms (session creation to first result; ``cold_ms`` when
+        cold), runs, batch, batched, device, policy and, if asked for, against.
+
+    Raises:
+        UsageError: the peer is unknown or not installed, or a dimension has no size.
+        ComparisonError: the peer gives other results.
+    """
+    options = options or Options()
+    with tempfile.TemporaryDirectory(prefix="clnn-cold-") as empty:
+        if cold:
+            options = replace(options, cache_dir=empty)
+        started = time.perf_counter()
+        session = InferenceSession(os.fspath(model), devices, policy, options, platforms)
+        inputs = session.get_inputs()
+        shapes = bound_shapes(inputs, dims or {}, batch)
+        random = np.random.default_rng(0)
+        feeds = random_feeds(inputs, shapes, random)
+        outputs = session.run(None, feeds)
+        load_ms = (time.perf_counter() - started) * 1e3
+    repeats, batched = _repeats(shapes, batch)
+    contenders = {"clnn": session.run}
+    if against is not None:
+        contenders[against] = _peer(against, model, options.threads)
+        _compare(against, session, outputs, contenders[against](None, feeds))
+    times = _interleave(contenders, lambda: random_feeds(inputs, shapes, random), duration_s, repeats, progress)
+    result = _summary(times.pop("clnn"))
+    images = repeats * (next(iter(shapes.values()), (1,)) or (1,))[0]
+    result |= {
+        "images_per_s": 1e3 * images / result["median_ms"],
+        "cold_ms" if cold else "load_ms": load_ms,
+        "batch": batch or images,
+        "batched": batched,
+        "device": ",".join(device.id for device in session.get_devices()),
+        "policy": session.plan().schedule.policy,
+    }
+    if against is not None:
+        peer = _summary(times[against])
+        result["against"] = {against: peer | {"ratio": result["median_ms"] / peer["median_ms"]}}
+    session.close()
+    return result
+
+
+def _repeats(shapes: Mapping[str, tuple[int, ...]], batch: int | None) -> tuple[int, bool]:
+    """How many runs make up ``batch`` images, and whether one run takes them all."""
+    own = {shape[0] for shape in shapes.values() if shape}
+    if batch is None or own == {batch}:
+        return 1, True
+    if own != {1}:
+        raise UsageError(f"--batch {batch}: the network's own batch is fixed at {sorted(own)}")
+    return batch, False
+
+
+def _peer(name: str, model: str | Path, threads: int | None) -> Callable:
+    if name != "onnxruntime":
+        raise UsageError(f"--against {name}: only onnxruntime is known")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError("--against onnxruntime: it is not installed; run: pip install onnxruntime") from error
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads or os.cpu_count() or 1
+    return onnxruntime.InferenceSession(os.fspath(model), settings, providers=["CPUExecutionProvider"]).run
+
+
+def _compare(peer: str, session: InferenceSession, ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+    for arg, a, b in zip(session.get_outputs(), ours, theirs, strict=True):
+        if a.dtype.kind != "f" or a.size == 0:
+            continue
+        error = float(np.abs(a.astype(np.float64) - b).max() / max(np.abs(b.astype(np.float64)).max(), 1e-30))
+        if not error <= TOLERANCE[a.dtype.name]:
+            raise ComparisonError(
+                f"output '{arg.name}' differs from {peer}'s by {error:.2g} of its largest value; a time for a "
+                "wrong result means nothing"
+            )
+
+
+def _interleave(
+    contenders: Mapping[str, Callable],
+    new_feeds: Callable[[], dict[str, np.ndarray]],
+    duration_s: float,
+    repeats: int,
+    progress: Callable[[float], Any],
+) -> dict[str, list[float]]:
+    """Milliseconds per run of each contender, taken in turn on the same data."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(WARM_UP_RUNS):
+        feeds = new_feeds()
+        for run in contenders.values():
+            run(None, feeds)
+    started = time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < duration_s or len(times["clnn"]) < MIN_RUNS:
+        progress(min(elapsed / duration_s, 1.0))
+        batch = [new_feeds() for _ in range(repeats)]
+        for name, run in contenders.items():
+            begin = time.perf_counter()
+            for feeds in batch:
+                run(None, feeds)
+            times[name].append((time.perf_counter() - begin) * 1e3)
+    return times
+
+
+def _summary(times_ms: list[float]) -> dict[str, float]:
+    return {
+        "median_ms": float(np.median(times_ms)),
+        "p90_ms": float(np.percentile(times_ms, 90)),
+        "min_ms": min(times_ms),
+        "runs": len(times_ms),
+    }

@@ -1,0 +1,116 @@
+"""Runs nodes that need every kernel on the device ``oclgrind``, and prints the kernels that ran as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+import clnn
+import clnn.kernels
+from clnn.kernels import Kernel
+from clnn.plan import Run
+from tests.support import node_model
+
+RANDOM = np.random.default_rng(0)
+
+
+def all_kernels() -> set[str]:
+    """Names of all kernels that operators can launch."""
+    modules = (import_module(f"clnn.kernels.{info.name}") for info in iter_modules(clnn.kernels.__path__))
+    return {value.name for module in modules for value in vars(module).values() if isinstance(value, Kernel)}
+
+
+def f32(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def i64(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def conv(x: tuple[int, ...], w: tuple[int, ...], **attrs: Any) -> onnx.ModelProto:
+    return node_model("Conv", [f32(*x), f32(*w), f32(w[0])], constants=(1, 2), **attrs)
+
+
+def models() -> Iterator[onnx.ModelProto]:
+    """Small networks of odd shapes, several per kernel where it has several ways through."""
+    yield conv((2, 3, 7, 9), (5, 3, 3, 3), pads=[1, 0, 2, 1], strides=[2, 1])
+    yield conv((1, 19, 5, 5), (33, 19, 1, 1))
+    yield conv((1, 6, 6, 5), (10, 3, 2, 3), group=2, dilations=[2, 1], pads=[1, 1, 1, 1])
+    yield conv((1, 19, 7, 6), (19, 1, 3, 3), group=19, pads=[1, 1, 1, 1], strides=[2, 2])
+    yield conv((1, 4, 11), (7, 4, 3), pads=[1, 1])
+    yield node_model("Conv", [f32(1, 3, 6, 6), f32(4, 3, 3, 3)])
+    yield node_model("MatMul", [f32(2, 5, 7), f32(2, 7, 9)])
+    yield node_model("Gemm", [f32(7, 5), f32(9, 7), f32(9)], transA=1, transB=1, alpha=0.5, constants=(1, 2))
+    yield node_model("Relu", [f32(3, 17)])
+    yield node_model("Add", [f32(2, 3, 5), f32(3, 1)])
+    yield node_model("Where", [f32(3, 5) > 0, f32(3, 5), f32(5)])
+    yield node_model("Cast", [f32(37)], to=7)
+    yield node_model("Transpose", [f32(3, 17, 19)], perm=[2, 0, 1])
+    yield node_model("Concat", [f32(2, 3, 5), f32(2, 4, 5)], axis=1)
+    yield node_model("Slice", [f32(5, 7, 9), i64(4, 1), i64(0, 7), i64(0, 2), i64(-1, 3)], constants=(1, 2, 3, 4))
+    yield node_model("Pad", [f32(3, 5), i64(1, 2, 0, 3)], constants=(1,), mode="reflect")
+    yield node_model("MaxPool", [f32(1, 19, 7, 5)], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2], ceil_mode=1)
+    yield node_model("AveragePool", [f32(2, 5, 6, 7)], kernel_shape=[2, 3], count_include_pad=1, pads=[0, 1, 1, 1])
+    yield node_model("GlobalAveragePool", [f32(2, 19, 3, 5)])
+    yield node_model("ReduceMax", [f32(3, 7, 5), i64(1)], constants=(1,), keepdims=0)
+    yield node_model("ReduceSum", [f32(3, 7, 37), i64(2)], constants=(1,))
+    yield node_model("ArgMax", [f32(3, 7, 5)], axis=1)
+    yield node_model("Softmax", [f32(3, 37)], axis=-1)
+    yield node_model("LRN", [f32(1, 7, 3, 3)], size=5)
+    yield node_model("LayerNormalization", [f32(3, 21), f32(21), f32(21)], constants=(1, 2))
+    yield node_model("Resize", [f32(1, 5, 4, 3), None, np.array([1, 1, 2, 1.5], np.float32)], constants=(2,), mode="linear")
+    yield node_model("Resize", [f32(1, 19, 4, 3), None, np.array([1, 1, 2, 2], np.float32)], constants=(2,))
+    yield node_model("Gather", [f32(5, 7), i64(0, -1, 3)], axis=1)
+    yield node_model("TopK", [f32(2, 300), i64(5)], constants=(1,), outputs=2)
+    yield node_model("QuantizeLinear", [f32(3, 19), np.float32(0.1), np.uint8(3)], constants=(1, 2))
+
+
+def for_gpus() -> Iterator[onnx.ModelProto]:
+    """What runs other kernels on a GPU."""
+    yield conv((2, 3, 7, 9), (5, 3, 3, 3), pads=[1, 0, 2, 1], strides=[2, 1])
+    yield conv((1, 6, 6, 5), (10, 3, 2, 3), group=2, dilations=[2, 1], pads=[1, 1, 1, 1])
+    yield conv((1, 19, 7, 6), (19, 1, 3, 3), group=19, pads=[1, 1, 1, 1])
+    yield node_model("MatMul", [f32(2, 5, 7), f32(2, 7, 9)])
+    yield node_model("Transpose", [f32(3, 17, 19)], perm=[2, 0, 1])
+    yield node_model("Softmax", [f32(3, 37)], axis=-1)
+
+
+def run(model: onnx.ModelProto, **where: str) -> set[str]:
+    """Run one model, compare it with onnx's reference, and tell which kernels ran."""
+    feeds = {}
+    for info in model.graph.input:
+        shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+        feeds[info.name] = (f32(*shape) > 0) if dtype == bool else f32(*shape).astype(dtype)
+    with clnn.InferenceSession(model, **where) as session:
+        actual = session.run(None, feeds)
+        kernels = {step.launch.kernel.name for step in session.plan().steps if isinstance(step, Run)}
+    for got, want in zip(actual, ReferenceEvaluator(model).run(None, feeds), strict=True):
+        # fp32 sums of some tens of terms, in another order
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=model.graph.node[0].op_type)
+    return kernels
+
+
+def main() -> None:
+    seen: set[str] = set()
+    for model in models():
+        print(model.graph.node[0].op_type, file=sys.stderr)
+        seen |= run(model, devices="oclgrind")
+    for model in for_gpus():
+        print(model.graph.node[0].op_type, "as on a GPU", file=sys.stderr)
+        seen |= run(model, platforms="#oclgrind-as-gpu")
+    print(json.dumps(sorted(seen)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Convolutions and matrix products as data: shapes, costs, choices; no OpenCL."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clnn.devices.info import DeviceInfo
+from clnn.errors import ModelFormatError
+from clnn.graph import CHANNELS_LAST, Node, TensorType
+from clnn.kernels.activation import Activation
+from clnn.kernels.gemm import CPU_TILES, Product, choose_tile, pack_panels
+from clnn.kernels.window import Window
+from clnn.ops import InferContext, LowerContext, find
+
+CPU = DeviceInfo("cpu0", compute_units=2)
+GPU = DeviceInfo("gpu0", kind="gpu", compute_units=20, max_work_group_size=256)
+
+
+def make(op: str, *shapes, constants=(), **attrs) -> tuple[Node, dict, dict]:
+    """A node over float32 inputs of these shapes, its types, and zeros for those that are ``constants``."""
+    names = tuple("" if shape is None else f"x{i}" for i, shape in enumerate(shapes))
+    types = {name: TensorType(shape, "float32") for name, shape in zip(names, shapes, strict=True) if name}
+    return Node("n", op, names, ("y",), attrs, 22), types, {names[i]: np.zeros(shapes[i], "f") for i in constants}
+
+
+def infer(op: str, *shapes, **attrs) -> tuple:
+    node, types, constants = make(op, *shapes, **attrs)
+    return find(op).infer(InferContext(node, types, constants))[0].shape
+
+
+def context(op: str, *shapes, device=CPU, constants=(1,), **attrs) -> LowerContext:
+    node, types, values = make(op, *shapes, constants=constants, **attrs)
+    types["y"] = find(op).infer(InferContext(node, types, values))[0]
+    if op == "Conv":
+        types = {name: kind.with_layout(CHANNELS_LAST) if name in "x0 y" else kind for name, kind in types.items()}
+    return LowerContext(node, types, values, device)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "attrs", "expected"),
+    [
+        ((1, 3, 224, 224), (64, 3, 7, 7), {"strides": (2, 2), "pads": (3, 3, 3, 3)}, (1, 64, 112, 112)),
+        ((2, 4, 9, 10), (6, 4, 3, 2), {"dilations": (2, 3), "pads": (0, 1, 2, 0)}, (2, 6, 7, 8)),
+        ((1, 4, 11, 12), (6, 4, 3, 3), {"auto_pad": "SAME_UPPER", "strides": (2, 2)}, (1, 6, 6, 6)),
+        ((1, 4, 11, 12), (6, 4, 3, 3), {"auto_pad": "VALID", "pads": (1, 1, 1, 1)}, (1, 6, 9, 10)),
+        ((1, 4, 30), (8, 4, 5), {"strides": (2,), "pads": (2, 2)}, (1, 8, 15)),
+        ((1, 4, 5, 6, 7), (8, 4, 3, 3, 3), {}, (1, 8, 3, 4, 5)),
+        (("N", 3, "H", "W"), (8, 3, 3, 3), {"pads": (1, 1, 1, 1)}, ("N", 8, "H", "W")),
+        (("N", 3, "H", 20), (8, 3, 3, 3), {"strides": (2, 2)}, ("N", 8, "?", 9)),
+        (("N", 3, "H", 20), (8, 3, 4, 4), {"auto_pad": "SAME_LOWER"}, ("N", 8, "H", 20)),
+    ],
+)
+def test_conv_shapes(x, w, attrs, expected):
+    assert infer("Conv", x, w, **attrs) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "attrs", "reason"),
+    [
+        ((1, 3, 9, 9), (8, 4, 3, 3), {}, "3 input channels"),
+        ((1, 4, 9, 9), (8, 2, 3, 3), {"group": 3}, "8 output channels"),
+        ((1, 4, 9, 9), (8, 4, 3), {}, "rank"),
+        ((1, 4, 2, 9), (8, 4, 4, 3), {}, "larger than"),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"kernel_shape": (5, 3)}, "kernel_shape"),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"strides": (0, 1)}, "strides"),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"pads": (1, 1)}, "pads"),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"dilations": "x"}, "dilations"),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"auto_pad": "FULL"}, "auto_pad"),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"group": 0}, "groups"),
+    ],
+)
+def test_conv_refuses(x, w, attrs, reason):
+    with pytest.raises(ModelFormatError, match=reason):
+        infer("Conv", x, w, **attrs)
+
+
+def test_conv_refuses_bias_of_wrong_shape():
+    with pytest.raises(ModelFormatError, match="bias"):
+        infer("Conv", (1, 4, 9, 9), (8, 4, 3, 3), (7,))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((5, 7), (7, 9), (5, 9)),
+        ((7,), (7,), ()),
+        ((7,), (3, 7, 4), (3, 4)),
+        ((2, 1, 5, 7), (3, 7, 9), (2, 3, 5, 9)),
+        (("N", 5, 7), (7, 9), ("N", 5, 9)),
+    ],
+)
+def test_matmul_shapes(a, b, expected):
+    assert infer("MatMul", a, b) == expected
+
+
+@pytest.mark.parametrize(("a", "b"), [((5, 7), (8, 9)), ((2, 5, 7), (3, 7, 9)), ((), (7, 9))])
+def test_matmul_refuses(a, b):
+    with pytest.raises(ModelFormatError):
+        infer("MatMul", a, b)
+
+
+def test_gemm_shapes():
+    assert infer("Gemm", (7, "N"), (9, 7), (9,), transA=1, transB=1) == ("N", 9)
+    for c in [(5,), (2, 9), (1, 5, 9)]:
+        with pytest.raises(ModelFormatError, match="broadcast"):
+            infer("Gemm", (5, 7), (7, 9), c)
+
+
+def test_flops():
+    for op, shapes, attrs, flops in [
+        ("Conv", [(1, 64, 56, 56), (128, 64, 3, 3)], {"pads": (1, 1, 1, 1)}, 2 * 56 * 56 * 128 * 64 * 9),
+        ("Conv", [(1, 64, 56, 56), (64, 1, 3, 3)], {"group": 64, "pads": (1, 1, 1, 1)}, 2 * 56 * 56 * 64 * 9),
+        ("Gemm", [(7, 5), (9, 7)], {"transA": 1, "transB": 1}, 2 * 5 * 7 * 9),
+        ("MatMul", [(3, 5, 7), (7, 9)], {}, 2 * 3 * 5 * 7 * 9),
+    ]:
+        ctx = context(op, *shapes, **attrs)
+        assert find(op).cost(ctx.node, ctx.types).flops == flops
+
+
+@pytest.mark.parametrize(
+    ("shapes", "attrs", "device", "choice"),
+    [
+        ([(1, 64, 80, 80), (64, 64, 3, 3)], {"pads": (1, 1, 1, 1)}, CPU, "implicit GEMM, tile 6×64"),
+        ([(1, 512, 7, 7), (512, 512, 3, 3)], {"pads": (1, 1, 1, 1)}, CPU, "implicit GEMM, tile 7×64"),
+        ([(1, 3, 416, 416), (16, 3, 3, 3)], {}, CPU, "implicit GEMM, tile 10×16"),
+        ([(1, 32, 112, 112), (32, 1, 3, 3)], {"group": 32}, CPU, "depthwise"),
+        ([(1, 32, 112, 112), (32, 1, 3, 3)], {"group": 32}, GPU, "depthwise"),
+        # one channel more per group, or too few for a vector: no depthwise kernel
+        ([(1, 32, 112, 112), (64, 1, 3, 3)], {"group": 32}, CPU, "implicit GEMM, tile 10×16"),
+        ([(1, 3, 112, 112), (3, 1, 3, 3)], {"group": 3}, CPU, "implicit GEMM, tile 10×16"),
+        ([(1, 64, 80, 80), (64, 64, 3, 3)], {}, GPU, "implicit GEMM, tile 64×64"),
+        ([(1, 64, 6, 6), (20, 64, 3, 3)], {}, GPU, "implicit GEMM, tile 16×16"),
+    ],
+)
+def test_algorithm_and_tile(shapes, attrs, device, choice):
+    assert find("Conv").lower(context("Conv", *shapes, device=device, **attrs)).choice == choice
+
+
+def test_tiles_fit_the_registers():
+    product = Product(Window.flat(1000), 64, 64, 64, 64)
+    assert choose_tile(product, CPU).m * choose_tile(product, CPU).lanes // 16 == 24
+    narrow = choose_tile(product, DeviceInfo("avx2", vector_width=8))
+    assert narrow.m * narrow.lanes // 8 <= 12
+
+
+def test_small_products_are_spread_over_the_compute_units():
+    """With as many units as tiles of 64 columns, smaller tiles finish sooner although each is less efficient."""
+    product = Product(Window.flat(12), 64, 64, 64, 64)
+    assert choose_tile(product, DeviceInfo("big", compute_units=8)).lanes < 64
+
+
+def test_a_vector_takes_the_tile_of_one_row():
+    assert choose_tile(Product(Window.flat(1), 2048, 1000, 2048, 1000), CPU) == CPU_TILES[-1]
+
+
+def test_every_tile_is_a_legal_configuration():
+    for shapes in [((400, 64), (64, columns)) for columns in (16, 32, 48, 64)] + [((1, 64), (64, 64))]:
+        lowered = find("MatMul").lower(context("MatMul", *shapes))
+        assert lowered.launches[-1].options[0].startswith("-DTILE_M=")
+
+
+def test_work_items_cover_the_product():
+    ctx = context("Conv", (1, 64, 80, 80), (100, 64, 3, 3), pads=(1, 1, 1, 1))
+    (launch,) = find("Conv").lower(ctx).launches
+    tile_m, tile_n = dict(launch.params)["TILE_M"], dict(launch.params)["TILE_N"]
+    rows, tiles = launch.args[10:12]
+    blocks, panels, slices = launch.global_size
+    assert rows == 6400
+    assert blocks * tiles * tile_m >= rows > (blocks - 1) * tiles * tile_m
+    assert panels * tile_n * 16 >= 100 > (panels - 1) * tile_n * 16
+    assert slices == 1
+    assert launch.local_size == (1, 1, 1)
+
+
+def test_pointwise_convolution_is_a_flat_product():
+    """1×1 over 20 × 30 pixels of two pictures is one row of 1200."""
+    ctx = context("Conv", (2, 8, 20, 30), (5, 8, 1, 1))
+    lowered = find("Conv").lower(ctx)
+    assert lowered.launches[0].args[18:22] == (1, 1200, 1, 1200)
+    assert not any("zeros" in name for name in lowered.constants)
+
+
+def test_weights_are_packed_in_panels():
+    matrices = np.arange(1, 2 * 3 * 5 + 1, dtype=np.float32).reshape(1, 2, 3, 5)
+    packed = pack_panels(matrices, 4).reshape(1, 2, 2, 3, 4)
+    np.testing.assert_array_equal(packed[0, 0], matrices[0, :, :, :4])
+    np.testing.assert_array_equal(packed[0, 1, ..., 0], matrices[0, :, :, 4])
+    assert not packed[0, 1, ..., 1:].any()
+
+
+def test_weights_computed_at_run_time_are_packed_on_the_device():
+    lowered = find("Conv").lower(context("Conv", (1, 8, 5, 5), (20, 8, 3, 3), constants=()))
+    pack, product = lowered.launches
+    (scratch,) = lowered.scratch
+    assert pack.args[:2] == ("x1", scratch)
+    assert product.args[1] == scratch
+    assert lowered.scratch[scratch] % (4 * 9 * 8) == 0
+
+
+def test_epilogue_of_a_fused_node():
+    ctx = context(
+        "Conv", (1, 8, 5, 5), (20, 8, 3, 3), (20,), (1, 20, 3, 3), (20, 1, 1), constants=(1, 2, 4),
+        activation=Activation("PRELU"), residual="after",
+    )  # fmt: skip
+    (launch,) = find("Conv").lower(ctx).launches
+    assert launch.args[2:5] == ("x2", "x3", "y/slope")
+    assert {"-DACTIVATION=PRELU", "-DRESIDUAL=AFTER"} <= set(launch.options)
+
+
+def test_layouts():
+    ctx = context("Conv", (1, 8, 5, 5), (20, 8, 3, 3))
+    assert find("Conv").layouts(ctx).outputs == (CHANNELS_LAST,)
+    assert find("Conv").layouts(ctx).inputs[0] == CHANNELS_LAST
+
+
+def test_obstacles():
+    def obstacle(op, *shapes, dtype="float32", **attrs):
+        ctx = context(op, *shapes, **attrs)
+        types = {name: TensorType(kind.shape, dtype) for name, kind in ctx.types.items()}
+        return find(op).obstacle(LowerContext(ctx.node, types, ctx.constants, CPU))
+
+    assert obstacle("Conv", (1, 8, 5, 5), (20, 8, 3, 3)) is None
+    assert "3-D" in obstacle("Conv", (1, 8, 5, 5, 5), (20, 8, 3, 3, 3))
+    assert "float64" in obstacle("MatMul", (5, 7), (7, 9), dtype="float64")
+    assert "empty" in obstacle("MatMul", (5, 0), (0, 9))
+    assert "elements" in obstacle("MatMul", (1 << 16, 8), (8, 1 << 16), constants=())
+    assert "matrix C" in obstacle("Gemm", (5, 7), (7, 9), (5, 9), (5, 9), residual="before")
+
+
+def test_empty_outputs_launch_nothing():
+    assert find("Conv").lower(context("Conv", (0, 8, 5, 5), (20, 8, 3, 3))).launches == ()
+    assert find("MatMul").lower(context("MatMul", (0, 7), (7, 9))).launches == ()
