@@ -37,8 +37,8 @@ from clnn.runtime.memory import allocate, upload
 from clnn.session import plan_graph
 
 FMA_LOOP = Path(__file__).parent.parent / "tests" / "device" / "fma.c"
-LAUNCHES = 4
-"""Launches per wait, as in a network, where the device is not waited for between layers."""
+WINDOW_FLOPS = 200_000_000
+"""Work between two waits for the device, about 1 ms: a network does not wait after each small layer."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def _model(nodes: list, x: tuple[int, ...], constants: dict[str, tuple[int, ...]
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def on_device(model: onnx.ModelProto, opened: OpenDevice) -> tuple[Callable[[], None], str]:
-    """A function that runs the layer's launch ``LAUNCHES`` times, and how the layer is computed."""
+def on_device(model: onnx.ModelProto, opened: OpenDevice, launches: int) -> tuple[Callable[[], None], str]:
+    """A function that runs the layer ``launches`` times and waits, and how the layer is computed."""
     cl = opencl()
     plan = plan_graph(frontend.load(model), {"x": _shape(model)}, [opened.info])
     buffers = allocate(opened.context, plan.arenas[opened.info.id], plan.offsets)
@@ -138,7 +138,7 @@ def on_device(model: onnx.ModelProto, opened: OpenDevice) -> tuple[Callable[[], 
     cl.enqueue_copy(queue, buffers[launch.args[0]], source)
 
     def run(keep_alive: object = buffers) -> None:  # a kernel does not hold the buffers that are its arguments
-        for _ in range(LAUNCHES):
+        for _ in range(launches):
             cl.enqueue_nd_range_kernel(queue, kernel, launch.global_size, launch.local_size)
         queue.finish()
 
@@ -204,9 +204,10 @@ def main(arguments: list[str]) -> None:
         if options.only not in name:
             continue
         model = layer.model()
-        run, choice = on_device(model, opened)
+        launches = max(1, WINDOW_FLOPS // layer.flops)
+        run, choice = on_device(model, opened, launches)
         ours, peer = least_seconds(run, in_onnxruntime(model, options.threads), seconds=options.seconds)
-        ours /= LAUNCHES
+        ours /= launches
         rate, peer_rate = layer.flops / ours / 1e9, layer.flops / peer / 1e9
         print(
             f"{name:26}{rate:9.1f}{rate / peak:9.0%}{ours * 1e6:8.0f}   "

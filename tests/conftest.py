@@ -21,5 +21,7 @@ def test_data() -> Path:
     """The folder with models/ and images/ that $CLNN_TEST_DATA names; without it the test is skipped."""
     folder = env.TEST_DATA.get()
     if folder is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{env.TEST_DATA.name} is not set, and on CI it must be: {env.TEST_DATA.meaning}")
         pytest.skip(f"{env.TEST_DATA.name} is not set: {env.TEST_DATA.meaning}")
     return Path(folder)

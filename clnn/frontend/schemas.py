@@ -59,7 +59,7 @@ def known_schema(proto: onnx.NodeProto, where: str, versions: Mapping[str, int])
 def _read(op_type: str, version: int, domain: str) -> Schema | None:
     try:
         schema = defs.get_schema(op_type, version, domain)
-    except defs.SchemaError:
+    except (defs.SchemaError, TypeError):  # the latter for a version that is no 32-bit number
         return None
     single = defs.OpSchema.FormalParameterOption.Single
     return Schema(

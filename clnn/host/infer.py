@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import IR_VERSION, TensorProto, helper, numpy_helper, shape_inference
+from onnx import IR_VERSION, TensorProto, checker, helper, numpy_helper, shape_inference
 
 from clnn.errors import ModelFormatError
 from clnn.graph import Node, TensorType
 from clnn.host.proto import node_proto, schema_of, split_op
+
+_REFUSALS = (shape_inference.InferenceError, checker.ValidationError)
+"""What onnx raises about shapes, and about element types, that do not fit."""
 
 UNKNOWN = TensorType(None, "float32")
 SMALL = 1024
@@ -27,7 +30,7 @@ def infer_types(
     """
     try:
         inferred = _infer(node, types, constants)
-    except shape_inference.InferenceError as error:
+    except _REFUSALS as error:
         raise ModelFormatError(f"{node}: its inputs do not fit the operator: {error}") from error
     return tuple(inferred.get(name, UNKNOWN) for name in node.outputs)
 
@@ -37,7 +40,7 @@ def infer_dtypes(node: Node, arrays: Mapping[str, np.ndarray]) -> dict[str, np.d
     types = {name: TensorType(None, _name(array.dtype)) for name, array in arrays.items()}
     try:
         inferred = _infer(node, types, {})
-    except shape_inference.InferenceError:
+    except _REFUSALS:
         return {}
     return {name: np.dtype(object if kind.dtype == "string" else kind.dtype) for name, kind in inferred.items()}
 

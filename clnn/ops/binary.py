@@ -9,7 +9,7 @@ import numpy as np
 
 from clnn.graph import TensorType
 from clnn.ops.base import InferContext, LowerContext, Lowered, operator
-from clnn.ops.elementwise import Elementwise, Operand, Operation, apply, inputs, output
+from clnn.ops.elementwise import Elementwise, Operand, Operation, apply, inputs, kind_obstacle, output
 from clnn.ops.settings import integer, invalid
 
 
@@ -27,11 +27,7 @@ class _SameDtype(Elementwise):
         return super().infer(ctx)
 
     def obstacle(self, ctx: LowerContext) -> str | None:
-        dtype = ctx.type(0).dtype
-        found = super().obstacle(ctx)
-        if found is None and np.dtype(dtype).kind not in self.kinds(ctx):
-            return f"dtype {dtype} has no kernel"
-        return found
+        return kind_obstacle(ctx, self.kinds(ctx)) or super().obstacle(ctx)
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,8 @@ class PRelu(_SameDtype):
     def infer(self, ctx: InferContext) -> tuple[TensorType, ...]:
         (result,) = super().infer(ctx)
         data, slope = ctx.type(0), ctx.type(1)
-        if result.shape is not None and (slope.rank > data.rank or (data.is_static and result.shape != data.shape)):
+        repeats = data.is_static and slope.is_static and result.shape != data.shape
+        if result.shape is not None and (slope.rank > data.rank or repeats):
             invalid(ctx.node, f"slope {list(slope.shape)} does not broadcast to {list(data.shape)}")
         return (TensorType(data.shape, data.dtype),)
 
@@ -148,10 +145,10 @@ class Pow(Elementwise):
         return Operation("INT_POW", "int64")
 
     def obstacle(self, ctx: LowerContext) -> str | None:
-        base, exponent = (np.dtype(ctx.type(index).dtype).kind for index in (0, 1))
-        if base in "iu" and exponent == "f":
+        found = kind_obstacle(ctx, "fiu") or super().obstacle(ctx)
+        if found is None and "float" in ctx.type(1).dtype and "float" not in ctx.type(0).dtype:
             return "an integer base with a float exponent has no kernel"
-        return super().obstacle(ctx)
+        return found
 
 
 @operator("Where")

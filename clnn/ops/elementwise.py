@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from clnn.devices.info import DeviceInfo
 from clnn.graph import CHANNELS_LAST, PLAIN, Dim, Node, TensorType
 from clnn.kernels import Launch
@@ -205,6 +207,14 @@ def dtype_obstacle(ctx: LowerContext, *tensors: TensorType) -> str | None:
         if dtype == "float64" and not ctx.device.fp64:
             return f"{ctx.device.id} has no float64"
     return None
+
+
+def kind_obstacle(ctx: LowerContext, kinds: str) -> str | None:
+    """Why the kernel does not take the dtype of input 0, if its NumPy kind is not among ``kinds``."""
+    dtype = ctx.type(0).dtype
+    if dtype in CL_TYPES and np.dtype(dtype).kind in kinds:
+        return None
+    return f"dtype {dtype} has no kernel"
 
 
 def rank_obstacle(operands: Sequence[Operand], target: TensorType) -> str | None:

@@ -22,6 +22,8 @@ def _epsilon(ctx: InferContext) -> float:
 def _per_channel(ctx: InferContext, index: int) -> Operand:
     """Input ``index``, one value per channel of input 0, with a shape that broadcasts to it."""
     data, tensor = ctx.type(0), ctx.type(index)
+    if data.rank < 2:
+        invalid(ctx.node, f"its input {list(data.shape)} has no channels")
     if tensor.shape != (data.shape[1],):
         invalid(ctx.node, f"input {index} has the shape {list(tensor.shape)}; it needs {data.shape[1]} values")
     return Operand(ctx.node.inputs[index], replace(tensor, shape=tensor.shape + (1,) * (data.rank - 2)))
@@ -55,11 +57,13 @@ class BatchNormalization(Elementwise):
     """(x - mean)·scale / √(variance + ε) + bias per channel, with the statistics of the training."""
 
     def infer(self, ctx: InferContext) -> tuple[TensorType, ...]:
-        if ctx.node.attrs.get("training_mode", 0) or sum(map(bool, ctx.node.outputs)) > 1:
-            invalid(ctx.node, "it is in training mode; export the model for inference")
-        return (TensorType(ctx.type(0).shape, ctx.type(0).dtype),)
+        data, _scale, _bias, mean, _variance = (ctx.type(index) for index in range(5))
+        # Further outputs are statistics per channel, of training.
+        return (TensorType(data.shape, data.dtype), *(mean,) * (len(ctx.node.outputs) - 1))
 
     def obstacle(self, ctx: LowerContext) -> str | None:
+        if ctx.node.attrs.get("training_mode", 0) or any(ctx.node.outputs[1:]):
+            return "training has no kernel"
         return normalize_obstacle(ctx, *(ctx.types[name] for name in ctx.node.inputs))
 
     def layouts(self, ctx: LowerContext) -> Layouts:
@@ -109,7 +113,7 @@ class GroupNormalization(_Normalization):
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         self._split_shape(ctx)
-        return normalize_obstacle(ctx, *(ctx.types[name] for name in ctx.node.inputs))
+        return normalize_obstacle(ctx, *(ctx.types[name] for name in ctx.node.inputs if name))
 
     def layouts(self, ctx: LowerContext) -> Layouts:
         # Plain: then a group is one stretch of memory.

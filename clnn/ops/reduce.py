@@ -12,7 +12,7 @@ from clnn.kernels import Launch
 from clnn.kernels.reduce import REDUCE
 from clnn.kernels.types import cl_type
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
-from clnn.ops.elementwise import Operand, Operation, apply, dtype_obstacle, inputs, output
+from clnn.ops.elementwise import Operand, Operation, apply, dtype_obstacle, inputs, kind_obstacle, output
 from clnn.ops.groups import MAX_DIMS, Groups, groups, groups_obstacle, launching, parts_wanted
 from clnn.ops.indexing import too_large
 from clnn.ops.settings import axes as read_axes
@@ -140,11 +140,9 @@ class Reduce(OverAxes):
         raise NotImplementedError
 
     def obstacle(self, ctx: LowerContext) -> str | None:
-        found = super().obstacle(ctx)
-        dtype = ctx.type(0).dtype
-        if found is None and self.reduction(ctx).after in ("SQRT", "LOG") and np.dtype(dtype).kind != "f":
-            return f"dtype {dtype} has no kernel"
-        return found
+        reduction = self.reduction(ctx)
+        kinds = "f" if reduction.after in ("SQRT", "LOG") else "fiub" if reduction.fold_by in ("MAX", "MIN") else "fiu"
+        return kind_obstacle(ctx, kinds) or super().obstacle(ctx)
 
     def lower(self, ctx: LowerContext) -> Lowered:
         source, target = inputs(ctx)[0], output(ctx)
@@ -182,10 +180,7 @@ class ReduceLogSumExp(_GivenAxes):
         return Operator.layouts(self, ctx)
 
     def obstacle(self, ctx: LowerContext) -> str | None:
-        found = super().obstacle(ctx)
-        if found is None and np.dtype(ctx.type(0).dtype).kind != "f":
-            return f"dtype {ctx.type(0).dtype} has no kernel"
-        return found
+        return kind_obstacle(ctx, "f") or super().obstacle(ctx)
 
     def lower(self, ctx: LowerContext) -> Lowered:
         source, target = inputs(ctx)[0], output(ctx)

@@ -10,7 +10,7 @@ import numpy as np
 
 from clnn.graph import TensorType
 from clnn.ops.base import InferContext, LowerContext, Lowered, operator
-from clnn.ops.elementwise import Elementwise, Operand, Operation, apply, inputs, output
+from clnn.ops.elementwise import Elementwise, Operand, Operation, apply, inputs, kind_obstacle, output
 from clnn.ops.settings import integer, invalid, real
 
 
@@ -53,7 +53,7 @@ _UNARY: Mapping[str, _Entry] = {
     "Relu": _Entry("RELU", kinds="fi"),
     "Round": _Entry("ROUND"),
     "Selu": _Entry("SELU", ("alpha", _SELU_ALPHA), ("gamma", _SELU_GAMMA)),
-    "Shrink": _Entry("SHRINK", ("lambd", 0.5), ("bias", 0.0), kinds="fi"),
+    "Shrink": _Entry("SHRINK", ("lambd", 0.5), ("bias", 0.0)),
     "Sigmoid": _Entry("SIGMOID"),
     "Sign": _Entry("SIGN", kinds="fiu"),
     "Sin": _Entry("SIN"),
@@ -81,11 +81,7 @@ class _OneInput(Elementwise):
         return (TensorType(ctx.type(0).shape, self.result_dtype(ctx)),)
 
     def obstacle(self, ctx: LowerContext) -> str | None:
-        dtype = ctx.type(0).dtype
-        found = super().obstacle(ctx)
-        if found is None and np.dtype(dtype).kind not in self.kinds(ctx):
-            return f"dtype {dtype} has no kernel"
-        return found
+        return kind_obstacle(ctx, self.kinds(ctx)) or super().obstacle(ctx)
 
 
 @operator(*_UNARY)
@@ -161,6 +157,9 @@ class Clip(Elementwise):
     def infer(self, ctx: InferContext) -> tuple[TensorType, ...]:
         return (TensorType(ctx.type(0).shape, ctx.type(0).dtype),)
 
+    def obstacle(self, ctx: LowerContext) -> str | None:
+        return kind_obstacle(ctx, "fiu") or super().obstacle(ctx)
+
     def operation(self, ctx: LowerContext) -> Operation:
         return Operation("CLIP", ctx.type(0).dtype)
 
@@ -182,11 +181,9 @@ class Clip(Elementwise):
         defaults = {"min": limits.min, "max": limits.max}
         if dtype.kind == "f" and ctx.node.version >= 11:
             defaults = {"min": -np.inf, "max": np.inf}
-        return {
-            name: np.asarray(ctx.node.attrs.get(name, default)).astype(dtype)
-            for index, (name, default) in enumerate(defaults.items(), 1)
-            if not ctx.node.input(index)
-        }
+        given = {name: real(ctx.node, name, ctx.node.attrs[name]) for name in defaults if name in ctx.node.attrs}
+        bounds = {**defaults, **given}.items()
+        return {name: np.array(bound, dtype) for i, (name, bound) in enumerate(bounds, 1) if not ctx.node.input(i)}
 
     def lower(self, ctx: LowerContext) -> Lowered:
         launches = apply(ctx.device, self.operation(ctx), self.operands(ctx), output(ctx))
