@@ -5,7 +5,7 @@
  *   weights  packed [z][panel][kernel_h][kernel_w][channels_in][LANES]: a panel holds the taps of LANES = 16·TILE_N
  *            output channels, zeros where there are fewer (see pack.cl)
  *   bias, slope   one value per output channel, or null
- *   zeros    kernel-row of zeros that stands for pixels outside the picture: at least channels_in values
+ *   zeros    channels_in zeros, a pixel outside the picture; null where there is no padding
  *   slices   int4 per z: where it begins in x, in weights (elements), in rows and in channels of y and residual.
  *            z counts groups, or the matrices of a batch
  *   y        element (row, channel) at row·y_pitch + y_offset + channel; residual alike, row·residual_pitch + channel.

@@ -79,6 +79,8 @@ class ConvTranspose(Operator):
             return f"{ctx.type(0).rank - 2}-D transposed convolution has no kernel"
         if ctx.constant(1) is None:
             return "its weights are computed at run time"
+        if ctx.type(0).size // max(1, ctx.type(1).shape[0]) * ctx.type(1).size > MAX_ELEMENTS:
+            return "its products of pixels and taps are too many for int32"
         return product_obstacle(ctx)
 
     def layouts(self, ctx: LowerContext) -> Layouts:

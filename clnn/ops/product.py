@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clnn.errors import UnsupportedError
 from clnn.kernels.activation import NO_ACTIVATION
 from clnn.kernels.epilogue import Epilogue
 from clnn.kernels.gemm import (
@@ -18,7 +19,7 @@ from clnn.kernels.gemm import (
     panel_elements,
 )
 from clnn.ops.base import LowerContext, Lowered
-from clnn.ops.indexing import too_large
+from clnn.ops.indexing import MAX_ELEMENTS, too_large
 from clnn.ops.settings import invalid
 
 
@@ -97,8 +98,17 @@ def lower_product(
 
     ``slices`` is int64 of shape (slices, 4): where each slice begins in x, which of the matrices in ``weights``
     it takes, and its first row and channel of the output. The output is that of the node, or ``y``.
+
+    Raises:
+        UnsupportedError: filled up to whole panels, the weights are more than the kernels can count.
     """
     tile = choose_tile(product, ctx.device)
+    elements = weights.shape[0] * panel_elements(product, tile.lanes)
+    if elements > MAX_ELEMENTS:
+        raise UnsupportedError(
+            f"{ctx.node}: its weights take {elements} elements in the order of the kernel, which counts to "
+            f"{MAX_ELEMENTS}; split the node, or run this model elsewhere"
+        )
     names = {part: ctx.local_name(part) for part in ("weights", "slices", "zeros")}
     table = slices * np.array([1, panel_elements(product, tile.lanes), 1, 1])
     constants, scratch, launches = {names["slices"]: table.astype(np.int32)}, {}, []
@@ -106,7 +116,7 @@ def lower_product(
         value = weights.value if weights.scale == 1.0 else weights.value * np.float32(weights.scale)
         constants[names["weights"]] = pack_panels(value, tile.lanes)
     else:
-        scratch[names["weights"]] = 4 * weights.shape[0] * panel_elements(product, tile.lanes)
+        scratch[names["weights"]] = 4 * elements
         launches.append(
             launch_pack(weights.name, names["weights"], weights.shape, weights.strides, tile.lanes, weights.scale)
         )

@@ -118,8 +118,10 @@ def test_external_data_stays_in_its_folder(model: Path, tmp_path: Path):
         assert "outside" in fails(3, "run", folder / "outside.onnx")
 
 
-def test_no_usable_device(model: Path):
-    assert "install" in fails(4, "run", model, "--device", "gpu")
+def test_no_usable_device(model: Path, tmp_path: Path):
+    assert "usable: " in fails(4, "run", model, "--device", "accelerator")
+    (tmp_path / "no-drivers").mkdir()
+    assert "install" in fails(4, "run", model, OCL_ICD_VENDORS=str(tmp_path / "no-drivers"))
 
 
 def test_bad_inputs(model: Path, tmp_path: Path):
