@@ -15,6 +15,7 @@ from clnn.kernels.gemm import Product
 from clnn.kernels.window import Window
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.conv import Axis, read_axes
+from clnn.ops.indexing import MAX_ELEMENTS
 from clnn.ops.product import Weights, lower_product, product_obstacle
 from clnn.ops.settings import UNKNOWN, integer, integers, invalid, known
 
@@ -79,8 +80,9 @@ class ConvTranspose(Operator):
             return f"{ctx.type(0).rank - 2}-D transposed convolution has no kernel"
         if ctx.constant(1) is None:
             return "its weights are computed at run time"
-        if ctx.type(0).size // max(1, ctx.type(1).shape[0]) * ctx.type(1).size > MAX_ELEMENTS:
-            return "its products of pixels and taps are too many for int32"
+        x, w, channels = ctx.type(0).shape, ctx.type(1).shape, ctx.output().shape[1]
+        if x[0] * math.prod(x[2:]) * channels * math.prod(w[2:]) > MAX_ELEMENTS:
+            return "it has more than 2^31 products of pixels and taps"
         return product_obstacle(ctx)
 
     def layouts(self, ctx: LowerContext) -> Layouts:

@@ -21,7 +21,9 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-@pytest.mark.parametrize("perm", list(permutations(range(3))) + [(0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 3, 2)])
+@pytest.mark.parametrize(
+    "perm", list(permutations(range(3))) + [(0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 3, 2)]
+)
 def test_transpose(clnn_device, perm):
     check_layouts(clnn_device, "Transpose", [array(*(2, 19, 33, 5)[: len(perm)])], perm=list(perm))
 
@@ -167,9 +169,7 @@ def test_pad(clnn_device, mode, pads):
 def test_pad_that_crops(clnn_device):
     x = array(2, 18, 5, 7)
     cropped = np.pad(x[:, :15, 1:, :5], ((0, 0), (0, 0), (0, 1), (2, 0)))
-    check_layouts(
-        clnn_device, "Pad", [x, ints(0, 0, -1, 2, 0, -3, 1, -2)], constants=(1,), expected=[cropped]
-    )
+    check_layouts(clnn_device, "Pad", [x, ints(0, 0, -1, 2, 0, -3, 1, -2)], constants=(1,), expected=[cropped])
 
 
 def test_pad_by_axes_and_by_attributes(clnn_device):

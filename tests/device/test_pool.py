@@ -57,9 +57,7 @@ def test_pool(clnn_device, op_type, shape, kernel, ceil_mode):
 @pytest.mark.parametrize(("shape", "kernel"), [SHAPES[2], SHAPES[3], SHAPES[5]])
 def test_dilated(clnn_device, op_type, shape, kernel):
     axes = len(kernel)
-    check_pool(
-        clnn_device, op_type, array(*shape), kernel_shape=kernel, dilations=[2] * axes, pads=[1] * axes * 2
-    )
+    check_pool(clnn_device, op_type, array(*shape), kernel_shape=kernel, dilations=[2] * axes, pads=[1] * axes * 2)
 
 
 @pytest.mark.parametrize("ceil_mode", [0, 1])

@@ -72,9 +72,7 @@ def test_nearest(clnn_device, rule, nearest):
 @pytest.mark.parametrize("exclude_outside", [0, 1])
 def test_antialias(clnn_device, mode, exclude_outside):
     for scales in ((1, 1, 0.5, 0.6), (1, 1, 1.7, 0.4)):
-        check_resize(
-            clnn_device, array(2, 18, 5, 7), scales, mode=mode, antialias=1, exclude_outside=exclude_outside
-        )
+        check_resize(clnn_device, array(2, 18, 5, 7), scales, mode=mode, antialias=1, exclude_outside=exclude_outside)
 
 
 @pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clnn.devices.info import DeviceInfo
-from clnn.errors import ModelFormatError
+from clnn.errors import ModelFormatError, UnsupportedError
 from clnn.graph import CHANNELS_LAST, Node, TensorType
 from clnn.kernels.activation import Activation
 from clnn.kernels.gemm import CPU_TILES, Product, choose_tile, pack_panels
@@ -225,7 +225,22 @@ def test_obstacles():
     assert "float64" in obstacle("MatMul", (5, 7), (7, 9), dtype="float64")
     assert "empty" in obstacle("MatMul", (5, 0), (0, 9))
     assert "elements" in obstacle("MatMul", (1 << 16, 8), (8, 1 << 16), constants=())
+    assert "2^31" in obstacle("ConvTranspose", (1, 1, 4096, 4096), (1, 1, 16, 16), strides=(1, 1))
     assert "matrix C" in obstacle("Gemm", (5, 7), (7, 9), (5, 9), (5, 9), residual="before")
+
+
+def test_weights_too_large_once_packed():
+    """A column of 2^27 rows is packed as 16 of them or more."""
+    with pytest.raises(UnsupportedError, match="split the node"):
+        find("MatMul").lower(context("MatMul", (1, 1 << 27), (1 << 27, 1), constants=()))
+
+
+def test_transposed_convolution_is_a_product_and_a_gather():
+    ctx = context("ConvTranspose", (2, 8, 5, 6), (8, 20, 2, 2), strides=(2, 2))
+    lowered = find("ConvTranspose").lower(ctx)
+    assert [launch.kernel.name for launch in lowered.launches] == ["conv_gemm", "col2im"]
+    assert ctx.output().shape == (2, 20, 10, 12)
+    assert list(lowered.scratch.values()) == [4 * 2 * 5 * 6 * 4 * 20]
 
 
 def test_empty_outputs_launch_nothing():
