@@ -14,10 +14,10 @@ from clnn.kernels.epilogue import Epilogue
 from clnn.kernels.gemm import Product
 from clnn.kernels.window import Window
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
-from clnn.ops.conv import Axis, read_axes
 from clnn.ops.indexing import MAX_ELEMENTS
 from clnn.ops.product import Weights, lower_product, product_obstacle
 from clnn.ops.settings import UNKNOWN, integer, integers, invalid, known
+from clnn.ops.window import Axis, read_axes
 
 
 def _read_axis(axis: Axis, size: int, output_padding: int, wanted: int | None) -> tuple[int, int]:

@@ -10,10 +10,10 @@ from clnn.devices.info import DeviceInfo
 from clnn.graph import CHANNELS_LAST, Dim, Node, TensorType
 from clnn.kernels.pool import POOL, POOL_TYPES, WIDTHS
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
-from clnn.ops.conv import Axis, read_axes
 from clnn.ops.indexing import too_large
 from clnn.ops.settings import UNKNOWN, integer, integers, invalid
 from clnn.ops.strided import local_size
+from clnn.ops.window import Axis, read_axes
 
 _MAX_AXES = 3
 _ITEM_LOADS = 1 << 13
