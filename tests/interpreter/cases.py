@@ -51,6 +51,9 @@ def models() -> Iterator[onnx.ModelProto]:
     yield conv((1, 19, 7, 6), (19, 1, 3, 3), group=19, pads=[1, 1, 1, 1], strides=[2, 2])
     yield conv((1, 4, 11), (7, 4, 3), pads=[1, 1])
     yield node_model("Conv", [f32(1, 3, 6, 6), f32(4, 3, 3, 3)])
+    transposed = [f32(2, 5, 4, 3), f32(5, 7, 3, 2)]
+    yield node_model("ConvTranspose", transposed, constants=(1,), strides=[2, 3], pads=[1, 0, 0, 1])
+    yield node_model("ConvTranspose", [f32(1, 6, 5), f32(6, 19, 3), f32(19)], constants=(1, 2), dilations=[2])
     yield node_model("MatMul", [f32(2, 5, 7), f32(2, 7, 9)])
     yield node_model("Gemm", [f32(7, 5), f32(9, 7), f32(9)], transA=1, transB=1, alpha=0.5, constants=(1, 2))
     yield node_model("Relu", [f32(3, 17)])
@@ -70,7 +73,8 @@ def models() -> Iterator[onnx.ModelProto]:
     yield node_model("Softmax", [f32(3, 37)], axis=-1)
     yield node_model("LRN", [f32(1, 7, 3, 3)], size=5)
     yield node_model("LayerNormalization", [f32(3, 21), f32(21), f32(21)], constants=(1, 2))
-    yield node_model("Resize", [f32(1, 5, 4, 3), None, np.array([1, 1, 2, 1.5], np.float32)], constants=(2,), mode="linear")
+    scales = np.array([1, 1, 2, 1.5], np.float32)
+    yield node_model("Resize", [f32(1, 5, 4, 3), None, scales], constants=(2,), mode="linear")
     yield node_model("Resize", [f32(1, 19, 4, 3), None, np.array([1, 1, 2, 2], np.float32)], constants=(2,))
     yield node_model("Gather", [f32(5, 7), i64(0, -1, 3)], axis=1)
     yield node_model("TopK", [f32(2, 300), i64(5)], constants=(1,), outputs=2)
@@ -82,6 +86,7 @@ def for_gpus() -> Iterator[onnx.ModelProto]:
     yield conv((2, 3, 7, 9), (5, 3, 3, 3), pads=[1, 0, 2, 1], strides=[2, 1])
     yield conv((1, 6, 6, 5), (10, 3, 2, 3), group=2, dilations=[2, 1], pads=[1, 1, 1, 1])
     yield conv((1, 19, 7, 6), (19, 1, 3, 3), group=19, pads=[1, 1, 1, 1])
+    yield node_model("ConvTranspose", [f32(2, 5, 4, 3), f32(5, 7, 3, 2)], constants=(1,), strides=[2, 3])
     yield node_model("MatMul", [f32(2, 5, 7), f32(2, 7, 9)])
     yield node_model("Transpose", [f32(3, 17, 19)], perm=[2, 0, 1])
     yield node_model("Softmax", [f32(3, 37)], axis=-1)
@@ -93,7 +98,7 @@ def run(model: onnx.ModelProto, **where: str) -> set[str]:
     for info in model.graph.input:
         shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-        feeds[info.name] = (f32(*shape) > 0) if dtype == bool else f32(*shape).astype(dtype)
+        feeds[info.name] = (f32(*shape) > 0) if dtype.kind == "b" else f32(*shape).astype(dtype)
     with clnn.InferenceSession(model, **where) as session:
         actual = session.run(None, feeds)
         kernels = {step.launch.kernel.name for step in session.plan().steps if isinstance(step, Run)}
