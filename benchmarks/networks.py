@@ -88,7 +88,8 @@ class Builder:
             return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
 
         graph = helper.make_graph(self.nodes, "benchmark", infos(inputs), infos(outputs), self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="clnn-benchmarks")
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="clnn-benchmarks")
         model.ir_version = 8
         onnx.checker.check_model(model)
         return model

@@ -62,7 +62,7 @@ def _check_array(name: str, value: Any, expected: TensorType) -> np.ndarray:
         array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"input '{name}': cannot be made an array of {expected.dtype} ({error})") from error
-    if array.dtype != dtype and not (dtype == object and array.dtype.kind in "US"):
+    if array.dtype != dtype and not (dtype.kind == "O" and array.dtype.kind in "US"):
         raise InputError(
             f"input '{name}': dtype is {array.dtype}, the network takes {expected.dtype}; "
             f"convert it with .astype('{expected.dtype}')"

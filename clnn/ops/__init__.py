@@ -6,7 +6,7 @@ Importing this package registers every operator: each module in it is imported, 
 from importlib import import_module
 from pkgutil import iter_modules
 
-from clnn.ops.base import Cost, InferContext, Layouts, Lowered, LowerContext, Operator, find, operator
+from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, find, operator
 
 __all__ = ["Cost", "InferContext", "Layouts", "LowerContext", "Lowered", "Operator", "find", "operator"]
 

@@ -30,7 +30,9 @@ def place(intervals: Sequence[Interval], alignment: int) -> tuple[dict[str, int]
     for interval in sorted(intervals, key=lambda block: (-block.nbytes, block.first, block.name)):
         size = align(interval.nbytes, alignment)
         neighbours = sorted(
-            (start, end) for start, end, other in placed if other.first <= interval.last and interval.first <= other.last
+            (start, end)
+            for start, end, other in placed
+            if other.first <= interval.last and interval.first <= other.last
         )
         offset = _lowest_gap(neighbours, size)
         offsets[interval.name] = offset

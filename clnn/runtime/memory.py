@@ -21,7 +21,9 @@ def upload(context: Any, array: np.ndarray, host_memory: bool) -> Any:
     reads in place; the buffer keeps it alive.
     """
     cl = opencl()
-    flat = np.frombuffer(array.tobytes() if array.dtype == bool else array, np.uint8) if array.size else np.zeros(1, np.uint8)
+    flat = np.zeros(1, np.uint8)  # no buffer may be empty
+    if array.size:
+        flat = np.frombuffer(array.tobytes() if array.dtype == bool else array, np.uint8)
     if not host_memory:
         return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=flat)
     return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR, hostbuf=_aligned(flat))

@@ -6,4 +6,4 @@ from clnn.schedule.types import HOST, Assignment, Schedule
 
 __all__ = ["HOST", "Assignment", "CostModel", "Schedule", "find_policy", "policies", "policy"]
 
-from clnn.schedule import single as _single  # noqa: E402, F401  (registers the policy)
+from clnn.schedule import single as _single  # noqa: F401  (registers the policy)

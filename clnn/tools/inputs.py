@@ -18,7 +18,9 @@ def dtype_of(arg: NodeArg) -> np.dtype:
     return np.dtype(object if name == "string" else name)
 
 
-def bound_shapes(args: Sequence[NodeArg], dims: Mapping[str, int], batch: int | None = None) -> dict[str, tuple[int, ...]]:
+def bound_shapes(
+    args: Sequence[NodeArg], dims: Mapping[str, int], batch: int | None = None
+) -> dict[str, tuple[int, ...]]:
     """Shapes of the inputs with symbolic dimensions replaced.
 
     Args:
@@ -52,7 +54,7 @@ def random_feeds(
     feeds = {}
     for arg in args:
         dtype, shape = dtype_of(arg), shapes[arg.name]
-        if dtype == object:
+        if dtype.kind == "O":
             feeds[arg.name] = np.full(shape, "", object)
         elif dtype.kind == "f":
             feeds[arg.name] = random.random(shape, np.float32).astype(dtype)

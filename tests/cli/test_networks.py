@@ -69,7 +69,8 @@ def test_bench_against_onnxruntime(model: Path):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert {"median_ms", "p90_ms", "min_ms", "images_per_s", "device", "policy", "against"} <= set(result)
-    assert result["batch"] == 3 and result["batched"]
+    assert result["batch"] == 3
+    assert result["batched"]
     peer = result["against"]["onnxruntime"]
     assert peer["ratio"] == pytest.approx(result["median_ms"] / peer["median_ms"])
 

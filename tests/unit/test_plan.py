@@ -59,12 +59,14 @@ def test_layout_is_converted_only_at_the_borders(two_convs: Graph):
 
 def test_steps_bring_the_input_and_take_the_output(two_convs: Graph):
     steps = plan_of(two_convs).steps
-    assert isinstance(steps[0], Copy) and (steps[0].tensor, steps[0].source, steps[0].destination) == (
+    assert isinstance(steps[0], Copy)
+    assert (steps[0].tensor, steps[0].source, steps[0].destination) == (
         "x",
         HOST,
         "cpu0",
     )
-    assert isinstance(steps[-1], Copy) and steps[-1].destination == HOST
+    assert isinstance(steps[-1], Copy)
+    assert steps[-1].destination == HOST
     assert all(isinstance(step, Run) for step in steps[1:-1])
     assert steps[1].waits_for == (0,)
     assert steps[-1].waits_for == (len(steps) - 2,)
@@ -98,7 +100,8 @@ def test_unknown_operator_runs_on_the_host_between_copies():
     (host,) = [step for step in plan.steps if isinstance(step, Host)]
     assert host.node.inputs == ("t/plain",)
     before = plan.steps[host.waits_for[0]]
-    assert isinstance(before, Copy) and before.tensor == "t/plain"
+    assert isinstance(before, Copy)
+    assert before.tensor == "t/plain"
     assert plan.schedule.assignments["odd"].reason == "no OpenCL kernel for this operator"
     assert "host" in str(plan)
 
