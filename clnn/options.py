@@ -17,8 +17,8 @@ class Options:
     """How a session runs.
 
     Attributes:
-        precision: "fast" admits algorithms that round differently from a plain sum of products, "exact" does
-            not. All kernels so far meet "exact", so that both give the same results.
+        precision: "fast" admits algorithms that round differently from a plain sum of products, as Winograd
+            convolutions do, "exact" does not.
         threads: threads of a CPU driver; it reads the number when it is loaded, so that it holds for the
             process, and a second session that asks for another number is refused. ``None``: all cores.
         cache_dir: folder for program binaries; ``None``: ``$CLNN_CACHE_DIR`` or the user's cache folder.

@@ -176,7 +176,9 @@ class InferenceSession:
         with self._lock:
             self._check_open()
             if key not in self._plans:
-                self._latest = plan_graph(self._source, shapes, self.get_devices(), self._policy)
+                self._latest = plan_graph(
+                    self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact"
+                )
                 loaded = LoadedPlan(self._latest, {device.info.id: device for device in self._devices}, self._programs)
                 self._plans[key] = ExecutorPool(lambda: Executor(loaded, self._options.timeout_s))
                 while len(self._plans) > MAX_PLANS:
@@ -186,9 +188,13 @@ class InferenceSession:
 
 
 def plan_graph(
-    source: Graph, shapes: Mapping[str, tuple[int, ...]], devices: Sequence[DeviceInfo], policy: str | None = None
+    source: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    devices: Sequence[DeviceInfo],
+    policy: str | None = None,
+    exact: bool = False,
 ) -> Plan:
-    """Plan a loaded network for these input shapes; touches no device.
+    """Plan a loaded network for these input shapes; touches no device. ``exact`` is as for ``plan.lower``.
 
     Raises:
         InputError: the shapes do not fit the network.
@@ -197,7 +203,7 @@ def plan_graph(
     graph = passes.run(passes.bind(source, shapes))
     scheduled = schedule.find_policy(policy)(graph, devices, schedule.CostModel())
     _warn_of_host(scheduled, graph)
-    return build(lower(graph, scheduled, devices), devices)
+    return build(lower(graph, scheduled, devices, exact), devices)
 
 
 def _warn_of_host(scheduled: schedule.Schedule, graph: Graph) -> None:

@@ -33,38 +33,9 @@
 #define LANES (16 * TILE_N)
 
 #include "lib/epilogue.h"
+#include "lib/multiply.h"
 
-/* acc += a·b over one run of k; `b` holds run·LANES weights, a[i] the run of pixel i.
- * Always inlined: only then do the accumulators live in registers. */
-__attribute__((always_inline)) static void multiply(float16 acc[TILE_M][TILE_N], __global const float *a[TILE_M],
-                                                    __global const float *b, const int run) {
-    int k = 0;
-    for (; k + 4 <= run; k += 4) {
-#pragma unroll
-        for (int u = 0; u < 4; ++u) {
-            float16 row[TILE_N];
-#pragma unroll
-            for (int j = 0; j < TILE_N; ++j) row[j] = vload16(j, b);
-#pragma unroll
-            for (int i = 0; i < TILE_M; ++i) {
-#pragma unroll
-                for (int j = 0; j < TILE_N; ++j) acc[i][j] = fma((float16)(a[i][k + u]), row[j], acc[i][j]);
-            }
-            b += LANES;
-        }
-    }
-    for (; k < run; ++k) {
-        float16 row[TILE_N];
-#pragma unroll
-        for (int j = 0; j < TILE_N; ++j) row[j] = vload16(j, b);
-#pragma unroll
-        for (int i = 0; i < TILE_M; ++i) {
-#pragma unroll
-            for (int j = 0; j < TILE_N; ++j) acc[i][j] = fma((float16)(a[i][k]), row[j], acc[i][j]);
-        }
-        b += LANES;
-    }
-}
+DEFINE_MULTIPLY(multiply, __global)
 
 /* The hint keeps compilers from vectorising over work-items, which Intel's does otherwise, at ten times the code. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) void conv_gemm(

@@ -11,8 +11,17 @@ from clnn.errors import UsageError
 Value = int | str
 """Value of a kernel parameter: a number, or a word of a closed list."""
 
-Arg = str | int | float | None
-"""A kernel argument: a tensor's name (its buffer), an ``int`` (int32), a ``float`` (float32) or a null pointer."""
+
+@dataclass(frozen=True)
+class Local:
+    """Local memory of a work-group, as a kernel argument."""
+
+    nbytes: int
+
+
+Arg = str | int | float | Local | None
+"""A kernel argument: a tensor's name (its buffer), an ``int`` (int32), a ``float`` (float32), local memory or a null
+pointer."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,13 @@ class InferContext:
 
 @dataclass(frozen=True)
 class LowerContext(InferContext):
-    """What lowering may look at besides: the device and the layouts, which are final in ``types``."""
+    """What lowering may look at besides: the device, and the layouts, which are final in ``types``.
+
+    ``exact`` rules out algorithms that round otherwise than a sum of products does.
+    """
 
     device: DeviceInfo
+    exact: bool = False
 
     def output(self, index: int = 0) -> TensorType:
         return self.types[self.node.outputs[index]]
@@ -85,7 +89,7 @@ class Lowered:
 
     ``constants`` are arrays to put on the device once (packed weights), ``scratch`` the bytes of tensors
     that live only during these launches, ``alias`` maps an output to the input whose memory it shares
-    (then no launch writes it). ``choice`` says which algorithm was taken, and why.
+    (then no launch writes it). ``choice`` says which algorithm was taken, ``reason`` why, where there were several.
     """
 
     launches: tuple[Launch, ...] = ()
@@ -93,6 +97,7 @@ class Lowered:
     scratch: Mapping[str, int] = field(default_factory=dict)
     alias: Mapping[str, str] = field(default_factory=dict)
     choice: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def choose_algorithms(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> 
     for node in graph.nodes:
         place = lowered.schedule.place(node.name)
         if place != HOST:
-            ctx = LowerContext(node, graph.types, graph.constants, devices[place])
+            ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact)
             launches[node.name] = find(node.op).lower(ctx)
     return replace(lowered, lowered=launches)
 
@@ -30,13 +30,15 @@ LOWERING = (
 )
 
 
-def lower(graph: Graph, schedule: Schedule, devices: Sequence[DeviceInfo]) -> LoweredGraph:
+def lower(graph: Graph, schedule: Schedule, devices: Sequence[DeviceInfo], exact: bool = False) -> LoweredGraph:
     """Turn a scheduled graph of static shapes into launches per node.
+
+    ``exact`` rules out algorithms that round otherwise than a sum of products does.
 
     Raises:
         UnsupportedError: an operator cannot be lowered as scheduled.
     """
-    lowered = LoweredGraph(graph, schedule, {name: name for name in graph.outputs}, {})
+    lowered = LoweredGraph(graph, schedule, {name: name for name in graph.outputs}, {}, exact)
     by_id = {device.id: device for device in devices}
     for step in LOWERING:
         lowered = step(lowered, by_id)

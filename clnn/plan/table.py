@@ -6,6 +6,8 @@ from clnn.ops import find
 from clnn.plan.types import Plan
 from clnn.schedule import HOST
 
+_WIDTHS = {"reason": 80}
+
 
 def rows(plan: Plan) -> list[dict[str, object]]:
     """One record per node, in the order in which they run.
@@ -29,7 +31,7 @@ def rows(plan: Plan) -> list[dict[str, object]]:
                 "flops": cost.flops if cost else None,
                 "bytes": cost.bytes if cost else None,
                 "launches": len(lowered.launches) if lowered else 0,
-                "reason": assignment.reason,
+                "reason": "; ".join(filter(None, (assignment.reason, lowered.reason if lowered else ""))),
             }
         )
     return records
@@ -62,7 +64,8 @@ def as_text(plan: Plan) -> str:
     """The plan as a table with a line per node, and a summary."""
     columns = ("layer", "op", "device", "algorithm", "output", "reason")
     records = rows(plan)
-    cells = [columns, *(tuple(_shorten(str(record[column])) for column in columns) for record in records)]
+    cells = [columns, *(tuple(_shorten(str(record[column]), _WIDTHS.get(column, 48)) for column in columns)
+                        for record in records)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     on_host = sum(record["device"] == HOST for record in records)
@@ -74,5 +77,5 @@ def as_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _shorten(text: str, width: int = 48) -> str:
+def _shorten(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"

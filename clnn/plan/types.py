@@ -17,13 +17,15 @@ from clnn.schedule import Schedule
 class LoweredGraph:
     """A graph whose types carry their final layouts, and the launches of each node that a device runs.
 
-    ``outputs`` maps each graph output to the tensor that holds it in plain layout.
+    ``outputs`` maps each graph output to the tensor that holds it in plain layout. ``exact`` is the precision asked
+    for, see ``LowerContext``.
     """
 
     graph: Graph
     schedule: Schedule
     outputs: Mapping[str, str]
     lowered: Mapping[str, Lowered]
+    exact: bool = False
 
 
 @dataclass(frozen=True)

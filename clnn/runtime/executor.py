@@ -11,6 +11,7 @@ import numpy as np
 
 from clnn.errors import DeadlineError
 from clnn.host import HostOperator
+from clnn.kernels import Arg, Local
 from clnn.plan import Copy, Host, Plan, Run
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
@@ -112,8 +113,10 @@ class Executor:
             step.launch.local_size,
         )
 
-    def _argument(self, arg: str | int | float | None, device: str) -> Any:
+    def _argument(self, arg: Arg, device: str) -> Any:
         match arg:
+            case Local(nbytes):
+                return opencl().LocalMemory(nbytes)
             case str():
                 return self._buffers[device][arg]
             case int():

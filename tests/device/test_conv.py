@@ -159,7 +159,9 @@ def fused_model(x, w, attrs, activation, settings, residual) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def check_fused(device: str, case: tuple, activation: str, settings: dict, residual: str | None) -> None:
+def check_fused(
+    device: str, case: tuple, activation: str, settings: dict, residual: str | None, atol: float | None = None
+) -> None:
     model = fused_model(*case, activation, settings, residual)
     feeds = {i.name: array(*(d.dim_value for d in i.type.tensor_type.shape.dim)) for i in model.graph.input}
     expected = ReferenceEvaluator(model).run(None, feeds)[0]
@@ -167,7 +169,8 @@ def check_fused(device: str, case: tuple, activation: str, settings: dict, resid
         actual = session.run(None, feeds)[0]
         fused = [node.op for node in session.plan().graph.nodes if node.op != "clnn.Relayout"]
     assert fused == ["Conv"]
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=tolerance(math.prod(case[1][1:])))
+    atol = tolerance(math.prod(case[1][1:])) if atol is None else atol
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=atol)
 
 
 @pytest.mark.parametrize("residual", [None, "before", "after"])

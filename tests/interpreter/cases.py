@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 import clnn
 import clnn.kernels
-from clnn.kernels import Kernel
+from clnn.kernels import Kernel, winograd
+from clnn.ops import convolution
 from clnn.plan import Run
 from tests.support import node_model
 
@@ -92,7 +95,17 @@ def for_gpus() -> Iterator[onnx.ModelProto]:
     yield node_model("Softmax", [f32(3, 37)], axis=-1)
 
 
-def run(model: onnx.ModelProto, **where: str) -> set[str]:
+@contextmanager
+def winograd_of(size: int) -> Iterator[None]:
+    """Leave Winograd as the only algorithm, with panels so narrow that they fit the interpreter's local memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        only = tuple(each for each in convolution.ALGORITHMS if each.name == f"Winograd F({size}×{size})")
+        patch.setattr(convolution, "ALGORITHMS", only)
+        patch.setattr(winograd, "_ROWS", {16: (4,)})
+        yield
+
+
+def run(model: onnx.ModelProto, atol: float = 1e-5, **where: str) -> set[str]:
     """Run one model, compare it with onnx's reference, and tell which kernels ran."""
     feeds = {}
     for info in model.graph.input:
@@ -106,7 +119,7 @@ def run(model: onnx.ModelProto, **where: str) -> set[str]:
         return kernels
     for got, want in zip(actual, ReferenceEvaluator(model).run(None, feeds), strict=True):
         # fp32 sums of some tens of terms, in another order
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5, err_msg=model.graph.node[0].op_type)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=atol, err_msg=model.graph.node[0].op_type)
     return kernels
 
 
@@ -115,6 +128,11 @@ def main() -> None:
     for model in models():
         print(model.graph.node[0].op_type, file=sys.stderr)
         seen |= run(model, devices="oclgrind")
+    for size in (2, 4):
+        print(f"Conv by Winograd F({size}×{size})", file=sys.stderr)
+        with winograd_of(size):
+            # F(4×4) rounds some 1e-5 of the largest output away, which is about 50
+            seen |= run(conv((2, 17, 9, 7), (20, 17, 3, 3), pads=[1, 0, 1, 2]), atol=1e-3, devices="oclgrind")
     for model in for_gpus():
         print(model.graph.node[0].op_type, "as on a GPU", file=sys.stderr)
         seen |= run(model, platforms="#oclgrind-as-gpu")

@@ -1,0 +1,180 @@
+"""The ways to compute a convolution, each with what it demands and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from clnn.graph import Node, TensorType
+from clnn.kernels import winograd
+from clnn.kernels.depthwise import MIN_CHANNELS, launch_depthwise
+from clnn.kernels.gemm import Product, choose_tile
+from clnn.kernels.window import Window
+from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
+from clnn.ops.base import LowerContext, Lowered
+from clnn.ops.product import Weights, lower_product, read_epilogue
+from clnn.ops.settings import integer
+from clnn.ops.window import Axis, read_axes
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A 1-D or 2-D convolution with static shapes; channels are those of all groups together."""
+
+    window: Window
+    channels_in: int
+    channels_out: int
+    groups: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.window.rows * self.window.taps * self.channels_in // self.groups * self.channels_out
+
+    @property
+    def product(self) -> Product:
+        """It as a matrix product per group; a 1×1 convolution without strides is one over all pixels in a row."""
+        window = Window.flat(self.window.rows) if self.window.is_pointwise else self.window
+        return Product(
+            window,
+            self.channels_in // self.groups,
+            self.channels_out // self.groups,
+            self.channels_in,
+            self.channels_out,
+            self.groups,
+        )
+
+
+def read_convolution(node: Node, types: Mapping[str, TensorType]) -> Convolution:
+    """The convolution that a node of static 3-D or 4-D types computes."""
+    x, w = types[node.input(0)].shape, types[node.input(1)].shape
+    out = types[node.outputs[0]].shape
+    axes = read_axes(node, w[2:])
+    if len(axes) == 1:
+        # one row of pixels
+        axes, x, out = (Axis(1, 1, 1, 0, 0, "NOTSET"), *axes), (*x[:2], 1, x[2]), (*out[:2], 1, out[2])
+    rows, columns = axes
+    window = Window(
+        x[0], x[2], x[3], out[2], out[3],
+        rows.kernel, columns.kernel, rows.stride, columns.stride, rows.dilation, columns.dilation,
+        rows.pad(x[2]), columns.pad(x[3]),
+    )  # fmt: skip
+    return Convolution(window, x[1], w[0], integer(node, "group", node.attrs.get("group", 1)))
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A way to compute a convolution.
+
+    ``applies`` tells whether it can on a device, ``work`` estimates the floating-point operations that the device could
+    have done, at its peak, in the time it takes, and ``lower`` does it.
+    """
+
+    name: str
+    applies: Callable[[Convolution, LowerContext], bool]
+    work: Callable[[Convolution, LowerContext], float]
+    lower: Callable[[Convolution, LowerContext], Lowered]
+
+
+def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
+    """Lower a convolution by the algorithm with the least work of those that apply."""
+    usable = [(algorithm.work(conv, ctx), algorithm) for algorithm in ALGORITHMS if algorithm.applies(conv, ctx)]
+    (work, best), *others = sorted(usable, key=lambda candidate: candidate[0])
+    lowered = best.lower(conv, ctx)
+    if not others:
+        return lowered
+    next_work, runner_up = others[0]
+    return replace(lowered, reason=f"{runner_up.name} would take {next_work / work:.1f} times as long")
+
+
+_WEIGHT_WORK = 15.0
+"""Operations at the peak in the time that it takes to read one weight that no cache near a core holds."""
+
+
+def _gemm_work(conv: Convolution, ctx: LowerContext) -> float:
+    product = conv.product
+    tile = choose_tile(product, ctx.device)
+    rows = -(-product.window.rows // tile.m) * tile.m
+    columns = -(-product.channels_out // tile.lanes) * tile.lanes
+    arithmetic = 2 * rows * columns * product.depth * product.slices / tile.efficiency
+    return arithmetic + _WEIGHT_WORK * columns * product.depth * product.slices
+
+
+def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
+    epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
+    product, groups, taps = conv.product, conv.groups, conv.window.taps
+    per_filter = product.channels_in * taps
+    weights = Weights.view(
+        ctx,
+        1,
+        (groups, taps, product.channels_in, product.channels_out),
+        (product.channels_out * per_filter, 1, taps, per_filter),
+    )
+    group = np.arange(groups)
+    slices = np.stack([group * product.channels_in, group, 0 * group, group * product.channels_out], axis=1)
+    lowered = lower_product(ctx, product, ctx.node.input(0), weights, epilogue, slices, "implicit GEMM")
+    return replace(lowered, constants={**lowered.constants, **constants})
+
+
+def _is_depthwise(conv: Convolution, ctx: LowerContext) -> bool:
+    enough = conv.channels_in >= MIN_CHANNELS
+    return enough and conv.groups == conv.channels_in == conv.channels_out and ctx.constant(1) is not None
+
+
+def _depthwise_work(conv: Convolution, ctx: LowerContext) -> float:
+    # Each multiply-add loads its pixel: about half of the peak at best.
+    return conv.flops / 0.5
+
+
+def _lower_depthwise(conv: Convolution, ctx: LowerContext) -> Lowered:
+    epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
+    x, weights, zeros, y = ctx.node.input(0), ctx.local_name("weights"), ctx.local_name("zeros"), ctx.node.outputs[0]
+    constants[weights] = np.ascontiguousarray(ctx.constant(1).reshape(conv.channels_out, -1).T)
+    constants[zeros] = np.zeros(16, np.float32)
+    launch = launch_depthwise(conv.window, conv.channels_in, x, weights, zeros, y, epilogue, ctx.device)
+    return Lowered((launch,), constants, choice="depthwise")
+
+
+def _winograd_applies(size: int, conv: Convolution, ctx: LowerContext) -> bool:
+    window = conv.window
+    return (
+        not ctx.exact
+        and ctx.device.kind == "cpu"
+        and conv.groups == 1
+        and conv.channels_in >= winograd.MIN_CHANNELS
+        and (window.kernel_h, window.kernel_w) == (3, 3)
+        and (window.stride_h, window.stride_w, window.dilation_h, window.dilation_w) == (1, 1, 1, 1)
+        and ctx.constant(1) is not None
+        and choose_blocking(window, conv.channels_in, conv.channels_out, size, ctx.device) is not None
+    )
+
+
+def _winograd_work(size: int, conv: Convolution, ctx: LowerContext) -> float:
+    return choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device).work
+
+
+def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
+    epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
+    blocking = choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device)
+    x, weights, zeros, y = ctx.node.input(0), ctx.local_name("weights"), ctx.local_name("zeros"), ctx.node.outputs[0]
+    constants[weights] = transform_weights(ctx.constant(1), size, blocking.lanes)
+    constants[zeros] = np.zeros(16, np.float32)
+    channels = conv.channels_in, conv.channels_out
+    launch = launch_winograd(conv.window, *channels, x, weights, zeros, y, epilogue, blocking)
+    return Lowered((launch,), constants, choice=f"Winograd {blocking}")
+
+
+def _winograd(size: int) -> Algorithm:
+    steps = (partial(step, size) for step in (_winograd_applies, _winograd_work, _lower_winograd))
+    return Algorithm(f"Winograd F({size}×{size})", *steps)
+
+
+ALGORITHMS = (
+    Algorithm("implicit GEMM", lambda conv, ctx: True, _gemm_work, _lower_gemm),
+    Algorithm("depthwise", _is_depthwise, _depthwise_work, _lower_depthwise),
+    _winograd(2),
+    _winograd(4),
+)
+"""Every way to compute a convolution."""
