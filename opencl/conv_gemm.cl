@@ -8,8 +8,8 @@
  *   zeros    channels_in zeros, a pixel outside the picture; null where there is no padding
  *   slices   int4 per z: where it begins in x, in weights (elements), in rows and in channels of y and residual.
  *            z counts groups, or the matrices of a batch
- *   y        element (row, channel) at row·y_pitch + y_offset + channel; residual alike, row·residual_pitch + channel.
- *            Rows are output pixels, n·out_height·out_width of them
+ *   y        element (row, channel) at row·y_pitch + y_offset + channel; the residual alike,
+ *            with a pitch and an offset of its own. Rows are output pixels, n·out_height·out_width of them
  *
  * Tile: one work-item keeps TILE_M pixels x TILE_N vectors of 16 output channels in registers
  *
@@ -44,9 +44,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
     __global const float *restrict zeros, __global const int4 *restrict slices, __global float *restrict y,
     const float alpha, const float beta, const int rows, const int tiles, const int channels_in,
     const int channels_out, const int x_pitch, const int y_pitch, const int y_offset, const int residual_pitch,
-    const int height, const int width, const int out_height, const int out_width, const int kernel_h,
-    const int kernel_w, const int stride_h, const int stride_w, const int dilation_h, const int dilation_w,
-    const int pad_top, const int pad_left) {
+    const int residual_offset, const int height, const int width, const int out_height, const int out_width,
+    const int kernel_h, const int kernel_w, const int stride_h, const int stride_w, const int dilation_h,
+    const int dilation_w, const int pad_top, const int pad_left) {
+    residual += residual_offset;
     const int4 slice = slices[get_global_id(2)];
     const int panel = get_global_id(1);
     const int channel = panel * LANES;

@@ -1,12 +1,12 @@
 /* Depthwise convolution: every channel has a kernel of its own.
  *
  * Memory
- *   x        channels last: element (n, h, w, c) at ((n·height + h)·width + w)·x_pitch + c
+ *   x        channels last: element (n, h, w, c) at ((n·height + h)·width + w)·x_pitch + x_offset + c
  *   weights  [kernel_h][kernel_w][channels]
  *   bias, slope   one value per channel, or null
  *   zeros    LANES zeros that stand for pixels beside the picture
- *   y        element (row, c) at row·y_pitch + y_offset + c, residual at row·residual_pitch + c;
- *            rows are the output pixels in order
+ *   y        element (row, c) at row·y_pitch + y_offset + c, the residual alike, with a pitch
+ *            and an offset of its own; rows are the output pixels in order
  *
  * Tile: TILE_W pixels of one output row x one vector of LANES channels
  *
@@ -43,9 +43,12 @@ __kernel __attribute__((vec_type_hint(FLOATN))) void depthwise(
     __global const float *restrict residual, __global const float *restrict slope,
     __global const float *restrict zeros, __global float *restrict y, const float alpha, const float beta,
     const int rows, const int rows_per_item, const int channels, const int chunk, const int x_pitch,
-    const int y_pitch, const int y_offset, const int residual_pitch, const int height, const int width,
-    const int out_height, const int out_width, const int kernel_h, const int kernel_w, const int stride_h,
-    const int stride_w, const int dilation_h, const int dilation_w, const int pad_top, const int pad_left) {
+    const int x_offset, const int y_pitch, const int y_offset, const int residual_pitch, const int residual_offset,
+    const int height, const int width, const int out_height, const int out_width, const int kernel_h,
+    const int kernel_w, const int stride_h, const int stride_w, const int dilation_h, const int dilation_w,
+    const int pad_top, const int pad_left) {
+    residual += residual_offset;
+    x += x_offset;
     const int begin = get_global_id(1) * chunk;
     const int end = get_global_id(1) + 1 == get_global_size(1) ? channels : begin + chunk;
     const int first = get_global_id(0) * rows_per_item;

@@ -1,8 +1,9 @@
 /* Elementwise operations: y[i] = OP(x0[..], x1[..], x2[..]) with NumPy's broadcasting; all unary, binary and ternary
  * operators, Cast, quantisation, and the scaling at the end of normalisations are launches of this.
  *
- * Memory: y is contiguous and visited from front to back as a nest of five dimensions n0 (outermost; implied by the
- * number of rows) .. n4. Operand k lies at strides k_0 .. k_4 in elements; 0 repeats it. The host merges dimensions.
+ * Memory: y is visited from front to back as a nest of five dimensions n0 (outermost; implied by the number of rows)
+ * .. n4. Operand k begins at offset_k and lies at strides k_0 .. k_4 in elements; 0 repeats it. So does y, at strides
+ * y_0 .. y_4. The host merges dimensions.
  *
  *     rows = n0·n1·n2·n3       a work-item computes rows_per_item rows of cols_per_item columns
  *
@@ -13,7 +14,7 @@
  *             │ item 2 │ item 3     │
  *             └────────┴────────────┘
  *
- * ACCESS   ROWS:   strides along the columns are 0 or 1 and n4 >= WIDTH: vectors along a row
+ * ACCESS   ROWS:   strides along the columns are 0 or 1, y's is 1, and n4 >= WIDTH: vectors along a row
  *          GATHER: any strides; lanes are loaded one by one, and a work-item computes cols_per_item elements,
  *                  whatever rows they lie in
  * OP       an operation of lib/elementwise_ops.h; an operand that it does not need is given as x0 with strides 0
@@ -52,45 +53,35 @@
 #define RESULT VEC(COMPUTE(OUT))
 #define APPLY(v0, v1, v2) CONVERT(COMPUTE(OUT), JOIN(OP_, OP)(v0, v1, v2))
 
-/* Where a work-item stands in the nest: an index per dimension and each operand's offset. */
+/* Where a work-item stands in the nest: an index per dimension, and the offsets of the operands and of y. */
 typedef struct {
     int index[RANK];
-    int offset[3];
+    int offset[4];
 } Place;
 
-inline void enter(Place *place, int element, const int *sizes, const int strides[3][RANK])
+inline void enter(Place *place, int element, const int *sizes, const int strides[4][RANK])
 {
-    place->offset[0] = place->offset[1] = place->offset[2] = 0;
     #pragma unroll
     for (int d = RANK - 1; d >= 0; --d) {
         place->index[d] = d == 0 ? element : element % sizes[d];
         element = d == 0 ? 0 : element / sizes[d];
-        for (int k = 0; k < 3; ++k)
+        for (int k = 0; k < 4; ++k)
             place->offset[k] += place->index[d] * strides[k][d];
     }
 }
 
 /* Moves on by one step of dimension `inner`. */
-inline void advance(Place *place, int inner, const int *sizes, const int strides[3][RANK])
+inline void advance(Place *place, int inner, const int *sizes, const int strides[4][RANK])
 {
     for (int d = inner; d >= 0; --d) {
-        for (int k = 0; k < 3; ++k)
+        for (int k = 0; k < 4; ++k)
             place->offset[k] += strides[k][d];
         if (++place->index[d] < sizes[d] || d == 0)
             return;
-        for (int k = 0; k < 3; ++k)
+        for (int k = 0; k < 4; ++k)
             place->offset[k] -= sizes[d] * strides[k][d];
         place->index[d] = 0;
     }
-}
-
-/* Stores lanes `from` (included) to `to` (excluded) of a vector. */
-inline void store_lanes(RESULT v, int from, int to, __global OUT *y)
-{
-    COMPUTE(OUT) lanes[WIDTH];
-    JOIN(vstore, WIDTH)(v, 0, lanes);
-    for (int lane = from; lane < to; ++lane)
-        STORE_ONE(OUT, lanes[lane], y + lane);
 }
 
 /* WIDTH elements of an operand along a row, or one of them WIDTH times. */
@@ -101,22 +92,25 @@ __kernel void elementwise(__global const IN0 *x0, __global const IN1 *x1, __glob
                           int a0, int a1, int a2, int a3, int a4,
                           int b0, int b1, int b2, int b3, int b4,
                           int c0, int c1, int c2, int c3, int c4,
+                          int y0, int y1, int y2, int y3, int y4,
+                          int offset_a, int offset_b, int offset_c, int offset_y,
                           float alpha, float beta)
 {
     const int sizes[RANK] = {0, n1, n2, n3, cols};
-    const int strides[3][RANK] = {{a0, a1, a2, a3, a4}, {b0, b1, b2, b3, b4}, {c0, c1, c2, c3, c4}};
+    const int strides[4][RANK] = {
+        {a0, a1, a2, a3, a4}, {b0, b1, b2, b3, b4}, {c0, c1, c2, c3, c4}, {y0, y1, y2, y3, y4}};
+    Place place = {{0}, {offset_a, offset_b, offset_c, offset_y}};
     const int begin = get_global_id(0) * cols_per_item;
 
 #if ACCESS == ROWS
     const int end = get_global_id(0) + 1 == get_global_size(0) ? cols : begin + cols_per_item;
     const int first = get_global_id(1) * rows_per_item;
-    Place place;
     enter(&place, first * cols, sizes, strides);
     for (int row = first; row < min(first + rows_per_item, rows); ++row) {
         __global const IN0 *p0 = x0 + place.offset[0];
         __global const IN1 *p1 = x1 + place.offset[1];
         __global const IN2 *p2 = x2 + place.offset[2];
-        __global OUT *to = y + row * cols;
+        __global OUT *to = y + place.offset[3];
         for (int next = begin; next < end; next += WIDTH) {
             /* The last vector overlaps its neighbour; lanes computed before are not stored again, as y may be x0. */
             const int col = min(next, end - WIDTH);
@@ -124,30 +118,38 @@ __kernel void elementwise(__global const IN0 *x0, __global const IN1 *x1, __glob
             const V v1 = ALONG(IN1, p1 + b4 * col, b4);
             const V v2 = ALONG(IN2, p2 + c4 * col, c4);
             const RESULT v = APPLY(v0, v1, v2);
-            if (col == next)
+            if (col == next) {
                 STORE(OUT, v, to + col);
-            else
-                store_lanes(v, next - col, WIDTH, to + col);
+                continue;
+            }
+            COMPUTE(OUT) lanes[WIDTH];
+            JOIN(vstore, WIDTH)(v, 0, lanes);
+            for (int lane = next - col; lane < WIDTH; ++lane)
+                STORE_ONE(OUT, lanes[lane], to + col + lane);
         }
         advance(&place, RANK - 2, sizes, strides);
     }
 #else
     const int end = min(begin + cols_per_item, rows * cols);
-    Place place;
     enter(&place, begin, sizes, strides);
     for (int i = begin; i < end; i += WIDTH) {
         TYPE lanes[3][WIDTH];
+        int to[WIDTH];
         for (int lane = 0; lane < WIDTH; ++lane) {
             lanes[0][lane] = LOAD_ONE(IN0, x0 + place.offset[0]);
             lanes[1][lane] = LOAD_ONE(IN1, x1 + place.offset[1]);
             lanes[2][lane] = LOAD_ONE(IN2, x2 + place.offset[2]);
+            to[lane] = place.offset[3];
             if (i + lane + 1 < end)
                 advance(&place, RANK - 1, sizes, strides);
         }
         const V v0 = JOIN(vload, WIDTH)(0, lanes[0]);
         const V v1 = JOIN(vload, WIDTH)(0, lanes[1]);
         const V v2 = JOIN(vload, WIDTH)(0, lanes[2]);
-        store_lanes(APPLY(v0, v1, v2), 0, min(WIDTH, end - i), y + i);
+        COMPUTE(OUT) results[WIDTH];
+        JOIN(vstore, WIDTH)(APPLY(v0, v1, v2), 0, results);
+        for (int lane = 0; lane < min(WIDTH, end - i); ++lane)
+            STORE_ONE(OUT, results[lane], y + to[lane]);
     }
 #endif
 }

@@ -44,9 +44,10 @@ __kernel __attribute__((reqd_work_group_size(GROUP_X, GROUP_Y, 1))) void gemm_lo
     __global const float *restrict zeros, __global const int4 *restrict slices, __global float *restrict y,
     const float alpha, const float beta, const int rows, const int tiles, const int channels_in,
     const int channels_out, const int x_pitch, const int y_pitch, const int y_offset, const int residual_pitch,
-    const int height, const int width, const int out_height, const int out_width, const int kernel_h,
-    const int kernel_w, const int stride_h, const int stride_w, const int dilation_h, const int dilation_w,
-    const int pad_top, const int pad_left) {
+    const int residual_offset, const int height, const int width, const int out_height, const int out_width,
+    const int kernel_h, const int kernel_w, const int stride_h, const int stride_w, const int dilation_h,
+    const int dilation_w, const int pad_top, const int pad_left) {
+    residual += residual_offset;
     __local float a[TILE_K][TILE_M + 1];  /* + 1: columns fall into different banks */
     __local float b[TILE_K][TILE_N];
 

@@ -1,6 +1,7 @@
 /* Pooling over windows in one to three spatial dimensions (missing ones have size 1).
  *
- * Memory: x is N, D, H, W, C and y is N, OD, OH, OW, C, both with the channels innermost.
+ * Memory: x is N, D, H, W, C and y is N, OD, OH, OW, C, both with the channels innermost. From one pixel to the next it
+ * is x_pitch and y_pitch elements; the first is at x_offset and y_offset.
  *
  * A work-item computes pixel_block output pixels (of the N·OD·OH·OW in a row) × channel_block channels, GROUP vectors
  * of channels at a time and the rest one by one; the last vector of a pixel overlaps its neighbour, so there is no
@@ -105,6 +106,7 @@ static int3 largest(__global const TYPE *x, Span d, Span h, Span w, int tap_d, i
 }
 
 __kernel void pool(__global const TYPE *restrict x, __global TYPE *restrict y, __global long *restrict indices,
+                   int x_pitch, int x_offset, int y_pitch, int y_offset,
                    int pixels, int channels, int pixel_block, int channel_block,
                    int size_d, int size_h, int size_w, int out_d, int out_h, int out_w,
                    int taps_d, int taps_h, int taps_w, int stride_d, int stride_h, int stride_w,
@@ -115,8 +117,8 @@ __kernel void pool(__global const TYPE *restrict x, __global TYPE *restrict y, _
     const int first_channel = get_global_id(0) * channel_block;
     const int last_channel = min(first_channel + channel_block, channels);
     const int first = get_global_id(1) * pixel_block;
-    const int step_h = size_w * channels, step_d = size_h * step_h;
-    const int tap_d = dilation_d * step_d, tap_h = dilation_h * step_h, tap_w = dilation_w * channels;
+    const int step_h = size_w * x_pitch, step_d = size_h * step_h;
+    const int tap_d = dilation_d * step_d, tap_h = dilation_h * step_h, tap_w = dilation_w * x_pitch;
 
     for (int pixel = first; pixel < min(first + pixel_block, pixels); ++pixel) {
         const int row = pixel / out_w, plane = row / out_h, image = plane / out_d;
@@ -125,10 +127,10 @@ __kernel void pool(__global const TYPE *restrict x, __global TYPE *restrict y, _
         const Span d = window_span(plane % out_d, size_d, taps_d, stride_d, dilation_d, begin_d, end_d);
         const int inside = (d.stop - d.first) * (h.stop - h.first) * (w.stop - w.first);
         const int count = count_pad ? d.counted * h.counted * w.counted : inside;
-        const int corner = image * size_d * step_d + d.start * step_d + h.start * step_h + w.start * channels;
+        const int corner = image * size_d * step_d + d.start * step_d + h.start * step_h + w.start * x_pitch;
 
-        __global const TYPE *from = x + corner;
-        __global TYPE *to = y + pixel * channels;
+        __global const TYPE *from = x + x_offset + corner;
+        __global TYPE *to = y + y_offset + pixel * y_pitch;
         int c = first_channel;
         for (; c + GROUP * WIDTH <= last_channel; c += GROUP * WIDTH)
             reduce(from + c, to + c, GROUP, d, h, w, tap_d, tap_h, tap_w, count, p);

@@ -1,6 +1,7 @@
 /* Copy through a table per dimension: padding of every kind, nearest-neighbour resizing.
  *
- * Memory: the target is contiguous; dimension i of it, i from outside to inside, is
+ * Memory: the target begins at `offset`, and its rows of `cols` elements lie `pitch` elements apart; dimension i of it,
+ * i from outside to inside, is
  *
  *     n0 × n1 × n2 × n3 planes, rows, cols
  *
@@ -48,7 +49,7 @@ __kernel void remap(__global const TYPE *restrict source, __global TYPE *restric
                     __global const int *restrict table, __global const TYPE *restrict fill,
                     int planes, int rows, int cols, int plane_block, int row_block, int col_block,
                     int n1, int n2, int n3, int start_1, int start_2, int start_3, int start_row, int start_col,
-                    int run_start, int run_stop, int run_shift)
+                    int run_start, int run_stop, int run_shift, int pitch, int offset)
 {
     const int left = get_global_id(0) * col_block, right = min(left + col_block, cols);
     const int top = get_global_id(1) * row_block, bottom = min(top + row_block, rows);
@@ -62,7 +63,7 @@ __kernel void remap(__global const TYPE *restrict source, __global TYPE *restric
         const int at_2 = table[start_2 + i2], at_3 = table[start_3 + i3];
         const int in_plane = min(min(at_0, at_1), min(at_2, at_3)) >= 0;
         for (int row = top; row < bottom; ++row) {
-            __global TYPE *to = target + (plane * rows + row) * cols;
+            __global TYPE *to = target + offset + (plane * rows + row) * pitch;
             const int at_row = table[start_row + row];
             if (!in_plane || at_row < 0) {
                 fill_range(to, blank, left, right);

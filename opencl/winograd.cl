@@ -13,7 +13,8 @@
  *   zeros    16 zeros, for pixels outside the picture
  *   scratch  [position][tile][channels_in] transformed input, then [position][tile][LANES] products; the positions lie
  *            16 floats further apart than their size, so that they do not fall into the same sets of the cache
- *   y        element (row, channel) at row·y_pitch + y_offset + channel; residual alike, row·residual_pitch + channel
+ *   y        element (row, channel) at row·y_pitch + y_offset + channel; the residual alike,
+ *            with a pitch and an offset of its own
  *
  * Tile: SIZE x SIZE output pixels, made of SPAN x SPAN input pixels, SPAN = SIZE + 2
  *
@@ -90,11 +91,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
     __global const float *restrict x, __global const float *restrict weights, __global const float *restrict bias,
     __global const float *restrict residual, __global const float *restrict slope,
     __global const float *restrict zeros, __global float *restrict y, __local float *restrict scratch,
-    const float alpha, const float beta, const int all_tiles, const int tiles, const int all_panels,
-    const int panels, const int channels_in, const int channels_out, const int x_pitch, const int x_offset,
-    const int y_pitch, const int y_offset, const int residual_pitch, const int height, const int width,
+    const float alpha, const float beta, const int all_tiles, const int tiles, const int all_panels, const int panels,
+    const int channels_in, const int channels_out, const int x_pitch, const int x_offset, const int y_pitch,
+    const int y_offset, const int residual_pitch, const int residual_offset, const int height, const int width,
     const int out_height, const int out_width, const int tile_rows, const int tile_cols, const int pad_top,
     const int pad_left) {
+    residual += residual_offset;
     const int first = get_global_id(0) * tiles;
     const int count = min(tiles, all_tiles - first);
     const int v_step = tiles * channels_in + SKEW, m_step = tiles * LANES + SKEW;

@@ -1,6 +1,6 @@
 """The layer graph: plain, immutable data that every stage reads and returns."""
 
 from clnn.graph.graph import Graph, Node, Subgraph
-from clnn.graph.types import CHANNELS_LAST, PLAIN, Dim, TensorType
+from clnn.graph.types import CHANNELS_LAST, PLAIN, Dim, Region, TensorType
 
-__all__ = ["CHANNELS_LAST", "PLAIN", "Dim", "Graph", "Node", "Subgraph", "TensorType"]
+__all__ = ["CHANNELS_LAST", "PLAIN", "Dim", "Graph", "Node", "Region", "Subgraph", "TensorType"]

@@ -17,16 +17,27 @@ CHANNELS_LAST = "channels_last"
 
 
 @dataclass(frozen=True)
+class Region:
+    """Where a tensor lies inside ``home``, a larger one: first element and strides, counted in elements."""
+
+    home: str
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class TensorType:
     """Shape, dtype and layout of a tensor.
 
     ``shape`` is always in ONNX order, whatever the layout; ``None`` when even the rank is unknown.
-    ``dtype`` is NumPy's name ("float32", "int64", "bool", ...), or "string".
+    ``dtype`` is NumPy's name ("float32", "int64", "bool", ...), or "string". A tensor without a ``region`` has memory
+    of its own, with no gaps between its elements.
     """
 
     shape: tuple[Dim, ...] | None
     dtype: str
     layout: str = PLAIN
+    region: Region | None = None
 
     @property
     def is_static(self) -> bool:
@@ -66,20 +77,54 @@ class TensorType:
     @property
     def strides(self) -> tuple[int, ...]:
         """Distance in elements between neighbours along each ONNX axis, in ONNX order."""
+        if self.region is not None:
+            return self.region.strides
         strides, step = [0] * self.rank, 1
         for axis in reversed(self.order):
             strides[axis] = step
             step *= self.shape[axis]
         return tuple(strides)
 
+    @property
+    def offset(self) -> int:
+        """Elements before the first one, in the memory that holds the tensor."""
+        return 0 if self.region is None else self.region.offset
+
+    def home(self, name: str) -> str:
+        """The tensor in whose memory this one, called ``name``, lies: itself where it has memory of its own."""
+        return name if self.region is None else self.region.home
+
+    @property
+    def pixel_pitch(self) -> int | None:
+        """Elements from one pixel to the next, where channels lie side by side and pixels evenly; else ``None``."""
+        strides, inner = self.strides, self.order[-1]
+        if strides[inner] != 1 and self.shape[inner] != 1:
+            return None
+        pitch = step = None
+        for axis in reversed(self.order[:-1]):
+            if self.shape[axis] == 1:
+                continue
+            if step is None:
+                pitch, step = strides[axis], strides[axis]
+            if strides[axis] != step:
+                return None
+            step *= self.shape[axis]
+        return self.shape[inner] if pitch is None else pitch
+
     def same_memory(self, layout: str) -> bool:
         """Whether the tensor's bytes would be the same in ``layout`` (as when all but one dimension are 1)."""
+        if self.region is not None:
+            return layout == self.layout
         other = replace(self, layout=layout)
         long = [axis for axis in self.order if self.shape[axis] != 1]
         return long == [axis for axis in other.order if self.shape[axis] != 1]
 
     def with_layout(self, layout: str) -> TensorType:
         return replace(self, layout=layout)
+
+    def inside(self, region: Region) -> TensorType:
+        """The same tensor in the memory of a larger one."""
+        return replace(self, region=region)
 
     def __str__(self) -> str:
         shape = "?" if self.shape is None else "×".join(map(str, self.shape)) or "scalar"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clnn.devices.info import DeviceInfo
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
 from clnn.kernels.kernel import Kernel, Launch, Param
-from clnn.kernels.window import Window
+from clnn.kernels.window import Pixels, Window
 
 DEPTHWISE = Kernel(
     "depthwise",
@@ -25,7 +25,14 @@ ITEM_FLOPS = 250_000
 
 
 def launch_depthwise(
-    window: Window, channels: int, x: str, weights: str, zeros: str, y: str, epilogue: Epilogue, device: DeviceInfo
+    window: Window,
+    channels: int,
+    x: Pixels,
+    weights: str,
+    zeros: str,
+    y: Pixels,
+    epilogue: Epilogue,
+    device: DeviceInfo,
 ) -> Launch:
     """The launch of a depthwise convolution of ``channels`` channels, at least ``MIN_CHANNELS``.
 
@@ -44,9 +51,9 @@ def launch_depthwise(
     else:
         lanes, tile_w, local, rows_per_item, chunk = 4, 1, None, 1, 4
     args = (
-        x, weights, epilogue.bias, epilogue.residual, epilogue.slope, zeros, y,
-        float(epilogue.activation.alpha), float(epilogue.activation.beta),
-        rows, rows_per_item, channels, chunk, channels, channels, 0, epilogue.residual_pitch, *window.args,
+        x.name, weights, *epilogue.tensors, zeros, y.name, *epilogue.constants,
+        rows, rows_per_item, channels, chunk, x.pitch, x.offset, y.pitch, y.offset, *epilogue.residual_args,
+        *window.args,
     )  # fmt: skip
     size = (-(-rows // rows_per_item), channels // chunk)
     return DEPTHWISE.launch(args, size, local, TILE_W=tile_w, LANES=lanes, **epilogue.params)

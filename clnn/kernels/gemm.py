@@ -9,7 +9,7 @@ import numpy as np
 from clnn.devices.info import DeviceInfo
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
 from clnn.kernels.kernel import Constraint, Kernel, Launch, Param
-from clnn.kernels.window import Window
+from clnn.kernels.window import Pixels, Window
 
 VECTOR = 16
 """Lanes of the vectors in conv_gemm.cl; devices with narrower ones split each into several registers."""
@@ -87,14 +87,12 @@ class Product:
     """A product of A (rows × taps·channels_in) and B (taps·channels_in × channels_out), ``slices`` times.
 
     The rows of A are pixels seen through ``window``; slices are the groups of a convolution or the matrices
-    of a batch. ``x_pitch`` and ``y_pitch`` are elements from one pixel to the next.
+    of a batch.
     """
 
     window: Window
     channels_in: int
     channels_out: int
-    x_pitch: int
-    y_pitch: int
     slices: int = 1
 
     @property
@@ -104,12 +102,15 @@ class Product:
 
 @dataclass(frozen=True)
 class Operands:
-    """Names of the tensors of a product; ``weights`` are packed, see ``Product`` and conv_gemm.cl."""
+    """The tensors of a product; ``weights`` are packed, see ``Product`` and conv_gemm.cl.
 
-    x: str
+    The offset of ``x`` is part of the table ``slices``.
+    """
+
+    x: Pixels
     weights: str
     slices: str
-    y: str
+    y: Pixels
     zeros: str | None = None
 
 
@@ -149,18 +150,15 @@ def _fitting_tiles(device: DeviceInfo) -> list[Tile]:
 
 def launch_product(product: Product, operands: Operands, epilogue: Epilogue, tile: Tile, device: DeviceInfo) -> Launch:
     """The launch that computes ``product``, whose weights were packed for ``tile``."""
-    args = (
-        operands.x, operands.weights, epilogue.bias, epilogue.residual, epilogue.slope, operands.zeros,
-        operands.slices, operands.y, float(epilogue.activation.alpha), float(epilogue.activation.beta),
-    )  # fmt: skip
     blocks = -(-product.window.rows // tile.m)
     panels = -(-product.channels_out // tile.lanes)
     tiles = 1
     if device.kind == "cpu":
         tiles = _tiles_per_item(product, tile, blocks * panels * product.slices // (4 * device.compute_units))
-    args += (
-        product.window.rows, tiles, product.channels_in, product.channels_out,
-        product.x_pitch, product.y_pitch, 0, epilogue.residual_pitch, *product.window.args,
+    args = (
+        operands.x.name, operands.weights, *epilogue.tensors, operands.zeros, operands.slices, operands.y.name,
+        *epilogue.constants, product.window.rows, tiles, product.channels_in, product.channels_out,
+        operands.x.pitch, operands.y.pitch, operands.y.offset, *epilogue.residual_args, *product.window.args,
     )  # fmt: skip
     if device.kind == "cpu":
         size = (-(-blocks // tiles), panels, product.slices)

@@ -6,6 +6,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """A tensor as kernels see it: from element ``offset`` on, pixels of channels that lie side by side.
+
+    From one pixel to the next it is ``pitch`` elements, more than there are channels where the tensor is a part of
+    a larger one. The rows of a matrix count as pixels.
+    """
+
+    name: str
+    pitch: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
 class Window:
     """A window that slides over ``batch`` pictures; everything counts pixels.
 

@@ -13,7 +13,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
 from clnn.kernels.gemm import VECTOR, pack_panels
 from clnn.kernels.kernel import Constraint, Kernel, Launch, Local, Param
-from clnn.kernels.window import Window
+from clnn.kernels.window import Pixels, Window
 
 WINOGRAD = Kernel(
     "winograd",
@@ -172,10 +172,10 @@ def launch_winograd(
     window: Window,
     channels_in: int,
     channels_out: int,
-    x: str,
+    x: Pixels,
     weights: str,
     zeros: str,
-    y: str,
+    y: Pixels,
     epilogue: Epilogue,
     blocking: Blocking,
 ) -> Launch:
@@ -184,10 +184,9 @@ def launch_winograd(
     all_tiles, all_panels = window.batch * rows * columns, -(-channels_out // blocking.lanes)
     scratch = Local(4 * scratch_floats(blocking.size, blocking.tiles, channels_in, blocking.lanes))
     args = (
-        x, weights, epilogue.bias, epilogue.residual, epilogue.slope, zeros, y, scratch,
-        float(epilogue.activation.alpha), float(epilogue.activation.beta),
+        x.name, weights, *epilogue.tensors, zeros, y.name, scratch, *epilogue.constants,
         all_tiles, blocking.tiles, all_panels, blocking.panels, channels_in, channels_out,
-        channels_in, 0, channels_out, 0, epilogue.residual_pitch,
+        x.pitch, x.offset, y.pitch, y.offset, *epilogue.residual_args,
         window.height, window.width, window.out_height, window.out_width, rows, columns,
         window.pad_top, window.pad_left,
     )  # fmt: skip

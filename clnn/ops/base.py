@@ -144,6 +144,14 @@ class Operator:
         """Layouts wanted; ``ctx.types`` holds those of the inputs as they come. The default is plain throughout."""
         return Layouts((PLAIN,) * len(ctx.node.inputs), (PLAIN,) * len(ctx.node.outputs))
 
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        """Whether the kernels can read input ``index`` from where its type says that it lies in a larger tensor."""
+        return False
+
+    def gives_region(self, ctx: LowerContext, index: int) -> bool:
+        """Whether the kernels can write output ``index`` to where its type says that it lies in a larger tensor."""
+        return False
+
     def lower(self, ctx: LowerContext) -> Lowered:
         """Launches that compute the node; called only where ``obstacle`` is ``None``."""
         raise NotImplementedError

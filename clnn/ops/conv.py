@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.convolution import choose, read_convolution
-from clnn.ops.product import product_obstacle
+from clnn.ops.product import product_obstacle, takes_pixels
 from clnn.ops.settings import UNKNOWN, integer, invalid
 from clnn.ops.window import read_axes
 
@@ -47,6 +47,12 @@ class Conv(Operator):
     def layouts(self, ctx: LowerContext) -> Layouts:
         wanted = (CHANNELS_LAST, PLAIN, PLAIN, CHANNELS_LAST, PLAIN)
         return Layouts(wanted[: len(ctx.node.inputs)], (CHANNELS_LAST,))
+
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        return takes_pixels(ctx, index)
+
+    def gives_region(self, ctx: LowerContext, index: int) -> bool:
+        return ctx.output().pixel_pitch is not None
 
     def lower(self, ctx: LowerContext) -> Lowered:
         if not ctx.output().size:

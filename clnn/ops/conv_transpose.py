@@ -12,7 +12,7 @@ from clnn.graph import CHANNELS_LAST, PLAIN, Dim, Node, TensorType
 from clnn.kernels.col2im import launch_col2im
 from clnn.kernels.epilogue import Epilogue
 from clnn.kernels.gemm import Product
-from clnn.kernels.window import Window
+from clnn.kernels.window import Pixels, Window
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.indexing import MAX_ELEMENTS
 from clnn.ops.product import Weights, lower_product, product_obstacle
@@ -100,9 +100,10 @@ class ConvTranspose(Operator):
         b = w.reshape(groups, depth, channels, taps).transpose(0, 1, 3, 2).reshape(groups, 1, depth, width)
         group = np.arange(groups)
         slices = np.stack([group * depth, group, 0 * group, group * width], axis=1)
-        product = Product(Window.flat(pixels), depth, width, x[1], groups * width, groups)
+        product = Product(Window.flat(pixels), depth, width, groups)
+        source, target = Pixels(ctx.node.input(0), x[1]), Pixels(columns, groups * width)
         weights = Weights(ctx.node.input(1), b.shape, value=b)
-        lowered = lower_product(ctx, product, ctx.node.input(0), weights, Epilogue(), slices, "GEMM", columns)
+        lowered = lower_product(ctx, product, source, weights, target, Epilogue(), slices, "GEMM")
         gather = launch_col2im(
             _window(ctx), groups, channels, columns, ctx.node.input(2) or None, ctx.node.outputs[0], ctx.device
         )

@@ -15,7 +15,7 @@ from clnn.kernels.gemm import Product, choose_tile
 from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
 from clnn.ops.base import LowerContext, Lowered
-from clnn.ops.product import Weights, lower_product, read_epilogue
+from clnn.ops.product import Weights, lower_product, pixels, read_epilogue
 from clnn.ops.settings import integer
 from clnn.ops.window import Axis, read_axes
 
@@ -37,14 +37,7 @@ class Convolution:
     def product(self) -> Product:
         """It as a matrix product per group; a 1×1 convolution without strides is one over all pixels in a row."""
         window = Window.flat(self.window.rows) if self.window.is_pointwise else self.window
-        return Product(
-            window,
-            self.channels_in // self.groups,
-            self.channels_out // self.groups,
-            self.channels_in,
-            self.channels_out,
-            self.groups,
-        )
+        return Product(window, self.channels_in // self.groups, self.channels_out // self.groups, self.groups)
 
 
 def read_convolution(node: Node, types: Mapping[str, TensorType]) -> Convolution:
@@ -114,7 +107,8 @@ def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
     )
     group = np.arange(groups)
     slices = np.stack([group * product.channels_in, group, 0 * group, group * product.channels_out], axis=1)
-    lowered = lower_product(ctx, product, ctx.node.input(0), weights, epilogue, slices, "implicit GEMM")
+    x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
+    lowered = lower_product(ctx, product, x, weights, y, epilogue, slices, "implicit GEMM")
     return replace(lowered, constants={**lowered.constants, **constants})
 
 
@@ -130,7 +124,8 @@ def _depthwise_work(conv: Convolution, ctx: LowerContext) -> float:
 
 def _lower_depthwise(conv: Convolution, ctx: LowerContext) -> Lowered:
     epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
-    x, weights, zeros, y = ctx.node.input(0), ctx.local_name("weights"), ctx.local_name("zeros"), ctx.node.outputs[0]
+    x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
+    weights, zeros = ctx.local_name("weights"), ctx.local_name("zeros")
     constants[weights] = np.ascontiguousarray(ctx.constant(1).reshape(conv.channels_out, -1).T)
     constants[zeros] = np.zeros(16, np.float32)
     launch = launch_depthwise(conv.window, conv.channels_in, x, weights, zeros, y, epilogue, ctx.device)
@@ -158,7 +153,8 @@ def _winograd_work(size: int, conv: Convolution, ctx: LowerContext) -> float:
 def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
     epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
     blocking = choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device)
-    x, weights, zeros, y = ctx.node.input(0), ctx.local_name("weights"), ctx.local_name("zeros"), ctx.node.outputs[0]
+    x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
+    weights, zeros = ctx.local_name("weights"), ctx.local_name("zeros")
     constants[weights] = transform_weights(ctx.constant(1), size, blocking.lanes)
     constants[zeros] = np.zeros(16, np.float32)
     channels = conv.channels_in, conv.channels_out

@@ -56,7 +56,8 @@ def apply(device: DeviceInfo, operation: Operation, operands: Sequence[Operand],
     if nest.size == 0:
         return ()
     width = vector_width(device.kind)
-    by_rows = nest.sizes[-1] >= width and all(strides[-1] in (0, 1) for strides in nest.strides)
+    *sources, written = nest.strides
+    by_rows = nest.sizes[-1] >= width and written[-1] == 1 and all(strides[-1] in (0, 1) for strides in sources)
     if by_rows:
         rows_per_item, cols_per_item, global_size = _row_items(device, operation, nest, width)
     else:
@@ -70,8 +71,12 @@ def apply(device: DeviceInfo, operation: Operation, operands: Sequence[Operand],
         *(*names, result.name),
         *(nest.size // nest.sizes[-1], nest.sizes[-1], rows_per_item, cols_per_item),
         *nest.sizes[1:-1],
-        *(stride for strides in nest.strides for stride in strides),
+        *(stride for strides in sources for stride in strides),
         *(0,) * (RANK * missing),
+        *written,
+        *(tensor.offset for tensor in tensors),
+        *(0,) * missing,
+        target.offset,
         *(float(operation.alpha), float(operation.beta)),
     )
     launch = ELEMENTWISE.launch(
@@ -91,8 +96,9 @@ def apply(device: DeviceInfo, operation: Operation, operands: Sequence[Operand],
 
 
 def _nest(tensors: Sequence[TensorType], target: TensorType) -> Walk:
-    """The nest over the target's memory, with the strides of each operand."""
-    return walk(target.shape, target.order, *(broadcast_strides(tensor, target.shape) for tensor in tensors))
+    """The nest over the target's memory, with the strides of each operand and of the target."""
+    strides = (broadcast_strides(tensor, target.shape) for tensor in tensors)
+    return walk(target.shape, target.order, *strides, target.strides)
 
 
 def _item_elements(device: DeviceInfo, operation: Operation, total: int, width: int) -> int:
@@ -168,6 +174,16 @@ class Elementwise(Operator):
 
     def layouts(self, ctx: LowerContext) -> Layouts:
         return following(ctx)
+
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        return self._strided(ctx)
+
+    def gives_region(self, ctx: LowerContext, index: int) -> bool:
+        return self._strided(ctx)
+
+    def _strided(self, ctx: LowerContext) -> bool:
+        """Whether the launch is the plain one of ``operation``, with as many dimensions as any region may need."""
+        return type(self).lower is Elementwise.lower and ctx.output().rank <= RANK
 
     def lower(self, ctx: LowerContext) -> Lowered:
         return Lowered(apply(ctx.device, self.operation(ctx), self.operands(ctx), output(ctx)))

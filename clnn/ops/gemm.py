@@ -8,7 +8,7 @@ import numpy as np
 
 from clnn.graph import Node, TensorType
 from clnn.kernels.gemm import Product, launch_pack
-from clnn.kernels.window import Window
+from clnn.kernels.window import Pixels, Window
 from clnn.ops.base import Cost, InferContext, LowerContext, Lowered, Operator, operator
 from clnn.ops.product import Weights, lower_product, product_obstacle, read_epilogue
 from clnn.ops.settings import invalid, known
@@ -80,9 +80,10 @@ class Gemm(Operator):
         epilogue, addend = self._addend(ctx, problem)
         b = (1, problem.depth) if problem.trans_b else (problem.columns, 1)
         weights = Weights.view(ctx, 1, (1, 1, problem.depth, problem.columns), (0, 0, *b), problem.alpha)
-        product = Product(Window.flat(problem.rows), problem.depth, problem.columns, problem.depth, problem.columns)
+        product = Product(Window.flat(problem.rows), problem.depth, problem.columns)
+        x, y = Pixels(x, problem.depth), Pixels(ctx.node.outputs[0], problem.columns)
         slices = np.zeros((1, 4), np.int64)
-        lowered = lower_product(ctx, product, x, weights, epilogue, slices, "GEMM")
+        lowered = lower_product(ctx, product, x, weights, y, epilogue, slices, "GEMM")
         return replace(
             lowered,
             launches=(*before.launches, *addend.launches, *lowered.launches),
@@ -111,12 +112,12 @@ class Gemm(Operator):
         made, value = ctx.local_name("c"), ctx.constant(2)
         epilogue, constants = read_epilogue(ctx, columns, made if vector else "")
         if not vector:
-            epilogue = replace(epilogue, residual=made, place="BEFORE", residual_pitch=columns)
+            epilogue = replace(epilogue, residual=Pixels(made, columns), place="BEFORE")
         if value is not None:
             scaled = value.reshape(c[-len(shape) :]) * np.float32(problem.beta)
             return epilogue, Lowered(constants={**constants, made: np.broadcast_to(scaled, shape).copy()})
         if c == shape and problem.beta == 1.0:
-            return replace(epilogue, residual=name), Lowered(constants=constants)
+            return replace(epilogue, residual=Pixels(name, columns)), Lowered(constants=constants)
         width = c[-1] if c else 1
         strides = (0, 0, 0 if vector else width, 0 if width == 1 else 1)
         launch = launch_pack(

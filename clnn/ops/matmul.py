@@ -10,7 +10,7 @@ import numpy as np
 
 from clnn.graph import Dim, Node, TensorType
 from clnn.kernels.gemm import Product
-from clnn.kernels.window import Window
+from clnn.kernels.window import Pixels, Window
 from clnn.ops.base import Cost, InferContext, LowerContext, Lowered, Operator, operator
 from clnn.ops.elementwise import broadcast
 from clnn.ops.product import Weights, lower_product, product_obstacle, read_epilogue
@@ -77,8 +77,9 @@ class MatMul(Operator):
             slices = _slices(problem)
         epilogue, constants = read_epilogue(ctx, columns, ctx.node.input(2))
         weights = Weights.view(ctx, 1, (matrices, 1, depth, columns), (depth * columns, 0, columns, 1))
-        product = Product(Window.flat(rows), depth, columns, depth, columns, len(slices))
-        lowered = lower_product(ctx, product, ctx.node.input(0), weights, epilogue, slices, "GEMM")
+        product = Product(Window.flat(rows), depth, columns, len(slices))
+        x, y = Pixels(ctx.node.input(0), depth), Pixels(ctx.node.outputs[0], columns)
+        lowered = lower_product(ctx, product, x, weights, y, epilogue, slices, "GEMM")
         return replace(lowered, constants={**lowered.constants, **constants})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.ops.base import Cost, Layouts, LowerContext, Lowered, Operator
@@ -18,14 +18,11 @@ class Move:
     source: View
     target: View
 
-    def is_identity(self, source: TensorType, target: TensorType) -> bool:
-        """Whether this is all of both tensors, and every element is at its place already."""
+    @property
+    def is_still(self) -> bool:
+        """Whether the elements would stay where they are, if both views were of the same memory."""
         strides = zip(self.sizes, self.source.strides, self.target.strides, strict=True)
-        return (
-            source.size == target.size
-            and self.source.offset == self.target.offset == 0
-            and all(a == b for size, a, b in strides if size != 1)
-        )
+        return self.source.offset == self.target.offset and all(a == b for size, a, b in strides if size != 1)
 
 
 class Movement(Operator):
@@ -47,12 +44,40 @@ class Movement(Operator):
         layout = following(ctx.output(), (ctx.type(0),))
         return Layouts((None,) * len(ctx.node.inputs), (layout,) * len(ctx.node.outputs))
 
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        return type(self).lower is Movement.lower
+
+    def gives_region(self, ctx: LowerContext, index: int) -> bool:
+        return type(self).lower is Movement.lower
+
     def lower(self, ctx: LowerContext) -> Lowered:
-        moves = list(self.moves(ctx))
-        if len(moves) == 1 and moves[0].is_identity(ctx.types[moves[0].source.name], ctx.output()):
+        moves = [_placed(ctx, move) for move in self.moves(ctx)]
+        if len(moves) == 1 and moves[0].is_still and _are_whole(ctx, moves[0]):
             return Lowered(alias={ctx.node.outputs[0]: moves[0].source.name}, choice="shares the input's memory")
-        launches = (copy(ctx.device, ctx.output().dtype, move.sizes, move.source, move.target) for move in moves)
-        return Lowered(tuple(launch for group in launches for launch in group), choice="strided copy")
+        left = [move for move in moves if not (move.is_still and _share_memory(ctx, move))]
+        launches = (copy(ctx.device, ctx.output().dtype, move.sizes, move.source, move.target) for move in left)
+        in_place = f"{len(moves) - len(left)} of {len(moves)} parts in place" if len(left) < len(moves) else ""
+        choice = ", ".join(filter(None, (in_place, "strided copy" if left else "")))
+        return Lowered(tuple(launch for group in launches for launch in group), choice=choice)
+
+
+def _placed(ctx: LowerContext, move: Move) -> Move:
+    """The move with offsets counted from the beginning of the memory in which the tensors lie."""
+
+    def shift(view: View) -> View:
+        return replace(view, offset=view.offset + ctx.types[view.name].offset)
+
+    return replace(move, source=shift(move.source), target=shift(move.target))
+
+
+def _are_whole(ctx: LowerContext, move: Move) -> bool:
+    """Whether the move is from all of a tensor to all of another, each with memory of its own."""
+    source, target = ctx.types[move.source.name], ctx.types[move.target.name]
+    return source.region is None and target.region is None and source.size == target.size
+
+
+def _share_memory(ctx: LowerContext, move: Move) -> bool:
+    return ctx.types[move.source.name].home(move.source.name) == ctx.types[move.target.name].home(move.target.name)
 
 
 def following(target: TensorType, sources: Sequence[TensorType]) -> str:

@@ -97,6 +97,13 @@ class _Pool(Operator):
     def layouts(self, ctx: LowerContext) -> Layouts:
         return Layouts((CHANNELS_LAST,), (CHANNELS_LAST,) * len(ctx.node.outputs))
 
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        return ctx.type(0).pixel_pitch is not None
+
+    def gives_region(self, ctx: LowerContext, index: int) -> bool:
+        # The indices of the maxima are numbered without gaps.
+        return index == 0 and ctx.output().pixel_pitch is not None
+
     def lower(self, ctx: LowerContext) -> Lowered:
         data, result = ctx.type(0), ctx.output()
         if result.size == 0:
@@ -111,6 +118,7 @@ class _Pool(Operator):
         launch = POOL.launch(
             (
                 *(ctx.node.inputs[0], ctx.node.outputs[0], indices),
+                *(data.pixel_pitch, data.offset, result.pixel_pitch, result.offset),
                 *(pixels, channels, pixel_block, channel_block),
                 *(extent.size for extent in extents),
                 *(extent.out for extent in extents),

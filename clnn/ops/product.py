@@ -18,6 +18,7 @@ from clnn.kernels.gemm import (
     pack_panels,
     panel_elements,
 )
+from clnn.kernels.window import Pixels
 from clnn.ops.base import LowerContext, Lowered
 from clnn.ops.indexing import MAX_ELEMENTS, too_large
 from clnn.ops.settings import invalid
@@ -47,6 +48,17 @@ class Weights:
         return cls(ctx.node.input(index), shape, strides, scale, value)
 
 
+def pixels(ctx: LowerContext, name: str) -> Pixels:
+    """A tensor of the node as kernels see it; its ``pixel_pitch`` must not be ``None``."""
+    tensor = ctx.types[name]
+    return Pixels(name, tensor.pixel_pitch, tensor.offset)
+
+
+def takes_pixels(ctx: LowerContext, index: int) -> bool:
+    """Whether kernels can read input ``index`` of a product where it lies: x, or the tensor added to the result."""
+    return index in (0, 3) and ctx.type(index).pixel_pitch is not None
+
+
 def read_epilogue(ctx: LowerContext, channels: int, bias: str) -> tuple[Epilogue, dict[str, np.ndarray]]:
     """The epilogue that passes have fused into a node, and the constants that it needs.
 
@@ -66,7 +78,7 @@ def read_epilogue(ctx: LowerContext, channels: int, bias: str) -> tuple[Epilogue
         epilogue = replace(epilogue, slope=name)
     if "residual" in node.attrs:
         place = node.attrs["residual"].upper()
-        epilogue = replace(epilogue, residual=node.input(3), place=place, residual_pitch=channels)
+        epilogue = replace(epilogue, residual=pixels(ctx, node.input(3)), place=place)
     return epilogue, constants
 
 
@@ -87,17 +99,17 @@ def product_obstacle(ctx: LowerContext) -> str | None:
 def lower_product(
     ctx: LowerContext,
     product: Product,
-    x: str,
+    x: Pixels,
     weights: Weights,
+    y: Pixels,
     epilogue: Epilogue,
     slices: np.ndarray,
     algorithm: str,
-    y: str = "",
 ) -> Lowered:
-    """Pack the weights, at load time where they are constant, and launch the product of ``x`` and them.
+    """Pack the weights, at load time where they are constant, and launch the product of ``x`` and them to ``y``.
 
-    ``slices`` is int64 of shape (slices, 4): where each slice begins in x, which of the matrices in ``weights``
-    it takes, and its first row and channel of the output. The output is that of the node, or ``y``.
+    ``slices`` is int64 of shape (slices, 4): where each slice begins, counted from the beginning of x, which of the
+    matrices in ``weights`` it takes, and its first row and channel of y.
 
     Raises:
         UnsupportedError: filled up to whole panels, the weights are more than the kernels can count.
@@ -110,7 +122,7 @@ def lower_product(
             f"{MAX_ELEMENTS}; split the node, or run this model elsewhere"
         )
     names = {part: ctx.local_name(part) for part in ("weights", "slices", "zeros")}
-    table = slices * np.array([1, panel_elements(product, tile.lanes), 1, 1])
+    table = slices * [1, panel_elements(product, tile.lanes), 1, 1] + [x.offset, 0, 0, 0]
     constants, scratch, launches = {names["slices"]: table.astype(np.int32)}, {}, []
     if weights.value is not None:
         value = weights.value if weights.scale == 1.0 else weights.value * np.float32(weights.scale)
@@ -120,7 +132,7 @@ def lower_product(
         launches.append(
             launch_pack(weights.name, names["weights"], weights.shape, weights.strides, tile.lanes, weights.scale)
         )
-    operands = Operands(x, names["weights"], names["slices"], y or ctx.node.outputs[0])
+    operands = Operands(x, names["weights"], names["slices"], y)
     if product.window.is_padded:
         constants[names["zeros"]] = np.zeros(product.channels_in, np.float32)
         operands = replace(operands, zeros=names["zeros"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clnn.graph import TensorType
 from clnn.kernels.copy import REMAP
 from clnn.ops.base import LowerContext, Lowered
 from clnn.ops.strided import element_type, grid, local_size, row_blocks
@@ -42,7 +43,8 @@ def remap(ctx: LowerContext, tables: Sequence[np.ndarray], fill: str | None = No
     if result.size == 0:
         return Lowered()
     offsets = [np.where(tables[a] < 0, OUTSIDE, tables[a] * data.strides[a]) for a in result.order]
-    dims = _merge([table for table in offsets if len(table) != 1 or table[0] != 0])
+    offsets[0] = np.where(offsets[0] < 0, OUTSIDE, offsets[0] + data.offset)
+    dims = _merge(offsets, result)
     dims = [np.zeros(1, np.int64)] * (_MAX_DIMS - len(dims)) + dims
     sizes = [len(table) for table in dims]
     run = _as_run(dims[-1])
@@ -54,6 +56,7 @@ def remap(ctx: LowerContext, tables: Sequence[np.ndarray], fill: str | None = No
         *(ctx.node.inputs[0], ctx.node.outputs[0], name, fill),
         *(planes, rows, cols, *blocks, *sizes[1:4], *starts),
         *((run.start, run.stop, run.shift) if run else (0, 0, 0)),
+        *(cols if result.region is None else result.pixel_pitch, result.offset),
     )
     launch = REMAP.launch(
         args,
@@ -65,12 +68,20 @@ def remap(ctx: LowerContext, tables: Sequence[np.ndarray], fill: str | None = No
     return Lowered((launch,), {name: np.concatenate(dims).astype(np.int32)}, choice="copy by tables")
 
 
-def _merge(dims: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The same positions with contiguous neighbours made one dimension."""
+def gives_pixels(result: TensorType) -> bool:
+    """Whether ``remap`` can write a tensor that lies in a larger one: pixel by pixel, at an even distance."""
+    return result.pixel_pitch is not None and result.shape[result.order[-1]] > 1
+
+
+def _merge(tables: Sequence[np.ndarray], result: TensorType) -> list[np.ndarray]:
+    """The same positions with contiguous neighbours made one dimension; pixels with gaps between them stay apart."""
     merged: list[np.ndarray] = []
-    for table in dims:
+    last = len(tables) - 1 if result.region is not None else None
+    for index, table in enumerate(tables):
         step = len(table)
-        if merged and _is_progression(table, 1) and _is_progression(merged[-1], step):
+        if step == 1 and table[0] == 0:
+            continue
+        if index != last and merged and _is_progression(table, 1) and _is_progression(merged[-1], step):
             merged[-1] = (merged[-1][:, None] + table).reshape(-1)
         else:
             merged.append(table)

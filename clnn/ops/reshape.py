@@ -67,6 +67,16 @@ class _Alias(Operator):
             inputs[0] = PLAIN
         return Layouts(tuple(inputs), (layout or PLAIN,) * len(ctx.node.outputs))
 
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        """Whether the output is the same elements in the same larger tensor."""
+        data, result = ctx.type(0), ctx.output()
+        if index or result.region is None or (data.home(""), data.offset) != (result.home(""), result.offset):
+            return False
+        strides = reshaped_strides(data.shape, data.strides, result.shape)
+        return strides is not None and all(
+            a == b for a, b, n in zip(strides, result.strides, result.shape, strict=True) if n != 1
+        )
+
     def lower(self, ctx: LowerContext) -> Lowered:
         return Lowered(alias={ctx.node.outputs[0]: ctx.node.inputs[0]}, choice="shares the input's memory")
 

@@ -14,7 +14,7 @@ from clnn.kernels import Launch
 from clnn.kernels.resample import RESAMPLE, WIDTHS
 from clnn.ops.base import InferContext, Layouts, LowerContext, Lowered, operator
 from clnn.ops.movement import Movement
-from clnn.ops.remap import remap, too_many_dimensions
+from clnn.ops.remap import gives_pixels, remap, too_many_dimensions
 from clnn.ops.sampling import COORDINATES, MODES, NEAREST, Sampling, Taps, sample
 from clnn.ops.settings import UNKNOWN, axes, computed_obstacle, integers, invalid, numbers
 from clnn.ops.strided import grid, local_size
@@ -104,6 +104,16 @@ class Resize(Movement):
         spatial = data.rank > 2 and data.shape[:2] == ctx.output().shape[:2]
         layout = CHANNELS_LAST if spatial else PLAIN
         return Layouts((layout, *[None] * (len(ctx.node.inputs) - 1)), (layout,))
+
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        return index == 0 and self._is_remapped(ctx)
+
+    def gives_region(self, ctx: LowerContext, index: int) -> bool:
+        return self._is_remapped(ctx) and gives_pixels(ctx.output())
+
+    def _is_remapped(self, ctx: LowerContext) -> bool:
+        """Whether elements are copied by tables; where no axis changes its size, the output may be an alias."""
+        return self._sampling(ctx).mode == "nearest" and ctx.type(0).shape != ctx.output().shape
 
     def lower(self, ctx: LowerContext) -> Lowered:
         data, result, how = ctx.type(0), ctx.output(), self._sampling(ctx)

@@ -85,7 +85,7 @@ class _Builder:
         lowered = self.lowered.lowered[node.name]
         self.device_constants.setdefault(device, {}).update(lowered.constants)
         read = {arg for launch in lowered.launches for arg in launch.args if isinstance(arg, str)}
-        read |= set(lowered.alias.values())
+        read |= set(lowered.alias.values()) | self._shared_inputs(node)
         own = {*node.outputs, *lowered.scratch, *lowered.constants}
         waits_for = tuple(sorted({self._arrival(name, device) for name in sorted(read - own)} - {-1}))
         for name, nbytes in lowered.scratch.items():
@@ -100,6 +100,12 @@ class _Builder:
                 self._share(name, lowered.alias[name], device)
             else:
                 self.written(name, device, len(self.steps) - 1)
+
+    def _shared_inputs(self, node: Node) -> set[str]:
+        """The inputs of a node in whose memory outputs of it lie: they must be there although no launch reads them."""
+        types = self.graph.types
+        homes = {types[name].region.home for name in node.outputs if name and types[name].region is not None}
+        return {name for name in node.reads if types[name].home(name) in homes}
 
     def _share(self, name: str, source: str, device: str) -> None:
         """Let tensor ``name`` be the memory of ``source``."""
@@ -149,7 +155,9 @@ class _Builder:
             self._touch(name, where)
 
     def _find(self, device: str, name: str) -> str:
-        return self._root.get((device, name), name)
+        """The tensor, or scratch, in whose memory ``name`` lies."""
+        home = self.graph.types[name].home(name) if name in self.graph.types else name
+        return self._root.get((device, home), home)
 
     def _touch(self, name: str, where: str) -> None:
         if where == HOST:
@@ -169,7 +177,5 @@ class _Builder:
 
     def placements(self, device: str, roots: Mapping[str, Placement]) -> dict[str, Placement]:
         """Placements of the blocks and of the tensors that share them."""
-        shared = {
-            name: roots[root] for (where, name), root in self._root.items() if where == device and root in roots
-        }
-        return {**roots, **shared}
+        own = (name for where, name in (*self._nbytes, *self._root) if where == device)
+        return {name: roots[root] for name in own if (root := self._find(device, name)) in roots}
