@@ -145,6 +145,8 @@ def _remedy(driver: drivers.Driver, reason: str) -> str:
                "'pip uninstall pocl-binary-distribution'"
     if "cannot open shared object file" in reason and "intel" in driver.library:
         return "run: pip install intel-opencl-rt intel-cmplr-lib-rt"
+    if driver.chosen:
+        return "unset OCL_ICD_VENDORS, so that the drivers of this machine are found, or name a folder that has one"
     if driver.problem:
         return f"reinstall the driver, or delete {driver.origin}"
     return f"update or remove the driver that {driver.origin} registers, then run 'clnn devices --refresh'"

@@ -29,6 +29,7 @@ SYSTEM_VENDORS = Path("/etc/OpenCL/vendors")
 SYSTEM_OCLGRIND = (Path("/usr/lib/oclgrind/liboclgrind-rt-icd.so"),
                    Path("/usr/local/lib/oclgrind/liboclgrind-rt-icd.so"))
 REGISTRY = "registry"
+_VARIABLE = "$OCL_ICD_VENDORS"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Driver:
     library: str
     origin: str
     problem: str = ""
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the user's variable, and no file, names it."""
+        return self.origin == _VARIABLE
 
     @property
     def interpreter(self) -> bool:
@@ -84,16 +90,21 @@ def _candidates() -> list[Driver]:
 def _chosen(path: Path) -> list[Driver]:
     """What $OCL_ICD_VENDORS names: a folder, one ``.icd`` file, or a library."""
     if path.is_dir():
-        return _folder(path)
+        nothing = Driver(path.name, str(path), _VARIABLE, f"names {path}, which registers no OpenCL driver")
+        return _folder(path) or [nothing]
     if not path.exists():
-        return [Driver(path.stem, str(path), "$OCL_ICD_VENDORS", f"names {path}, which does not exist")]
+        return [Driver(path.stem, str(path), _VARIABLE, f"names {path}, which does not exist")]
     if path.suffix == ".icd":
         return _file(path)
     return [Driver(path.name.split(".")[0].removeprefix("lib"), str(path), str(path))]
 
 
 def _folder(folder: Path) -> list[Driver]:
-    return [driver for path in sorted(folder.glob("*.icd")) for driver in _file(path)]
+    try:
+        registered = sorted(folder.glob("*.icd"))
+    except PermissionError:  # as another user's home, where $HOME still names it
+        return []
+    return [driver for path in registered for driver in _file(path)]
 
 
 def _file(path: Path) -> list[Driver]:

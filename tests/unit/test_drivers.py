@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,28 @@ def test_the_users_choice_is_all_there_is(machine, monkeypatch):
     assert [(driver.name, driver.library) for driver in drivers.find()] == [("named", str(named))]
     monkeypatch.setenv("OCL_ICD_VENDORS", str(machine / "nothing"))
     assert "does not exist" in drivers.find()[0].problem
+
+
+def test_a_chosen_folder_without_drivers_is_told(machine, monkeypatch):
+    (machine / "system" / "pocl.icd").write_text("libpocl.so.2\n")
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(machine / "env"))
+    (driver,) = drivers.find()
+    assert driver.chosen
+    assert "registers no OpenCL driver" in driver.problem
+
+
+def test_a_folder_that_may_not_be_read_holds_no_driver(machine, monkeypatch):
+    (machine / "system" / "pocl.icd").write_text("libpocl.so.2\n")
+    home = machine / "env"
+    glob = Path.glob
+
+    def forbidding(folder, pattern):
+        if folder.is_relative_to(home):
+            raise PermissionError(13, "Permission denied")
+        return glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", forbidding)
+    assert [driver.library for driver in drivers.find()] == ["libpocl.so.2"]
 
 
 def test_a_signature_changes_with_the_library(machine):
