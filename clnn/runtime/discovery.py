@@ -17,7 +17,7 @@ from clnn import env
 from clnn.devices import naming
 from clnn.devices.info import BROKEN, UNUSED, DeviceInfo
 from clnn.errors import DeviceError, NoDeviceError
-from clnn.runtime import drivers, loader, trial
+from clnn.runtime import drivers, loader, probe, trial
 from clnn.runtime.trial import Report
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,14 @@ def devices(refresh: bool = False) -> list[DeviceInfo]:
 def named(spec: str | Sequence[str] | None = None) -> list[DeviceInfo]:
     """The devices that ``spec`` names; without one those of $CLNN_DEVICES, else the best usable one.
 
-    Raises :class:`NoDeviceError` when one of them is not there or does not work.
+    Raises :class:`NoDeviceError` when one of them is not there or does not work, :class:`DeviceError` without pyopencl.
     """
     spec = spec or env.DEVICES.get()
     infos = devices()
     try:
         return naming.match(spec, infos)
     except NoDeviceError:
+        loader.check_installed()
         # Perhaps it was mended since it was tried; one that hangs would cost the time limit on every start.
         assert _found is not None
         if not any(found.report.broken and not found.report.hung for found in _found):
@@ -145,6 +146,8 @@ def _remedy(driver: drivers.Driver, reason: str) -> str:
                "'pip uninstall pocl-binary-distribution'"
     if "cannot open shared object file" in reason and "intel" in driver.library:
         return "run: pip install intel-opencl-rt intel-cmplr-lib-rt"
+    if probe.UNTRIED in reason:
+        return loader.INSTALL
     if driver.chosen:
         return "unset OCL_ICD_VENDORS, so that the drivers of this machine are found, or name a folder that has one"
     if driver.problem:

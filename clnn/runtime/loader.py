@@ -9,6 +9,7 @@ about to go.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import threading
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # What limits the threads of a CPU driver, by the name that devices of it carry.
 THREAD_VARIABLES = {"pocl": "POCL_MAX_PTHREAD_COUNT", "intel": "CL_CONFIG_CPU_TBB_NUM_WORKERS"}
+
+INSTALL = "run: pip install pyopencl"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,12 @@ def pocl_cache() -> Path:
     return Path(chosen) if chosen else scratch.folder() / "pocl"
 
 
+def check_installed() -> None:
+    """Raise :class:`DeviceError` when pyopencl is not installed: without it every driver looks broken."""
+    if _loaded is None and importlib.util.find_spec("pyopencl") is None:
+        raise DeviceError(f"pyopencl is not installed; {INSTALL}")
+
+
 def opencl() -> ModuleType:
     """The ``pyopencl`` module, once :func:`load` has prepared it.
 
@@ -142,7 +151,7 @@ def _import() -> ModuleType:
     try:
         module = importlib.import_module("pyopencl")
     except ImportError as error:
-        raise DeviceError(f"pyopencl cannot be imported ({error}); run: pip install pyopencl") from error
+        raise DeviceError(f"pyopencl cannot be imported ({error}); {INSTALL}") from error
     import warnings
 
     # Intel's compiler reports every build as non-empty output.

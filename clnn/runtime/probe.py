@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 MARK = "clnn-probe "
+UNTRIED = "cannot be tried, as pyopencl cannot be imported"
 ITEMS = 256
 GROUP = 16
 WEIGHT = 0.5
@@ -128,8 +129,11 @@ def main() -> None:
     """Answer the request on stdin."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
-    import pyopencl as cl
-
+    try:
+        import pyopencl as cl
+    except ImportError as error:
+        say(devices=[], reason=f"{UNTRIED}: {error}")
+        return
     if request["icd"] is not None:
         os.environ["OCL_ICD_VENDORS"] = os.environ["PYOPENCL_HOME"] = request["icd"]
     try:

@@ -146,7 +146,7 @@ def _recall(store: cachedir.Store, driver: Driver) -> Report | None:
 
 
 def _remember(store: cachedir.Store, report: Report) -> None:
-    # Being killed says more about the machine than about the driver.
-    passing = any(_KILLED in reason for reason in (report.reason, *report.reasons))
+    # Being killed says more about the machine than about the driver, a missing pyopencl says nothing about it.
+    passing = any(_KILLED in reason or probe.UNTRIED in reason for reason in (report.reason, *report.reasons))
     if not report.driver.problem and not passing:
         store.put_json(_key(report.driver), {"facts": report.facts, "reasons": report.reasons, "reason": report.reason})

@@ -157,3 +157,10 @@ def test_scratch_works_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv(env.CACHE_DIR.name, str(blocked))
     monkeypatch.setattr(scratch, "_current", None)
     assert scratch.folder().is_dir()
+
+
+def test_a_missing_pyopencl_is_told_before_drivers_are_blamed(monkeypatch):
+    monkeypatch.setattr(loader, "_loaded", None)
+    monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DeviceError, match="pip install pyopencl"):
+        loader.check_installed()

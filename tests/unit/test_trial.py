@@ -147,3 +147,11 @@ def test_the_child_sees_one_driver_and_throw_away_caches(child, monkeypatch):
     assert listed == ["driver.icd"]
     assert not os.path.exists(cache)
     assert (isolated, source) == (1, "/*")
+
+
+def test_without_pyopencl_nothing_is_held_against_the_driver(child):
+    child("say(devices=[], reason=f'{UNTRIED}: No module named pyopencl')".replace("{UNTRIED}", probe.UNTRIED))
+    for asked in (1, 2):
+        (report,) = trial.reports([DRIVER])
+        assert report.reason.startswith(probe.UNTRIED)
+        assert child.count() == asked
