@@ -95,6 +95,11 @@ class InferenceSession:
             DeviceError: the device failed.
             DeadlineError: ``Options.timeout_s`` passed.
         """
+        self._check_open()
+        return self._run(output_names, feeds)
+
+    def _run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """Run the network, even while the session closes: a run that was accepted is carried out."""
         names = self._check_outputs(output_names)
         arrays = check_feeds(self._source, feeds)
         pool = self._pool({name: array.shape for name, array in arrays.items()})
@@ -107,7 +112,7 @@ class InferenceSession:
             self._check_open()
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(MAX_EXECUTORS, thread_name_prefix="clnn")
-            return self._threads.submit(self.run, output_names, feeds)
+            return self._threads.submit(self._run, output_names, feeds)
 
     def get_inputs(self) -> list[NodeArg]:
         """The network's inputs: objects with ``name``, ``shape``, ``type``."""
@@ -165,6 +170,8 @@ class InferenceSession:
     def _check_outputs(self, names: Sequence[str] | None) -> Sequence[str]:
         if not names:
             return self._source.outputs
+        if isinstance(names, str):
+            raise UsageError(f"outputs: '{names}' is a text; give a list of names")
         unknown = [name for name in names if name not in self._source.outputs]
         if unknown:
             raise UsageError(f"output '{unknown[0]}' does not exist; there are {', '.join(self._source.outputs)}")
@@ -174,7 +181,6 @@ class InferenceSession:
         """The executors for these input shapes, planned and loaded when they are new."""
         key = tuple(shapes[name] for name in self._source.inputs)
         with self._lock:
-            self._check_open()
             if key not in self._plans:
                 self._latest = plan_graph(
                     self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact"

@@ -110,6 +110,19 @@ def test_run_async(session):
         np.testing.assert_array_equal(future.result(timeout=60)[0], session.run(None, {"x": x})[0])
 
 
+def test_closing_waits_for_the_runs_that_were_started(clnn_device):
+    session = clnn.InferenceSession(small_network("h", "w"), devices=clnn_device)
+    pictures = [picture(1, 8 + size, 8) for size in range(6)]
+    futures = [session.run_async(None, {"x": x}) for x in pictures]
+    session.close()
+    assert [future.result(0)[0].shape[2] for future in futures] == [(8 + size) // 2 for size in range(6)]
+
+
+def test_outputs_are_a_list_of_names(session):
+    with pytest.raises(clnn.UsageError, match="list of names"):
+        session.run("y", {"x": picture()})
+
+
 def test_closed_session(clnn_device):
     session = clnn.InferenceSession(small_network(), devices=clnn_device)
     session.close()
