@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +31,16 @@ class Options:
 
     precision: str = "fast"
     threads: int | None = None
-    cache_dir: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"option precision: {self.precision!r} is none of {', '.join(PRECISIONS)}")
-        if self.threads is not None and (isinstance(self.threads, bool) or not _is_positive(self.threads, int)):
+        if self.threads is not None and not _is_positive(self.threads, int):
             raise UsageError(f"option threads: {self.threads!r} is not a number of threads (1 or more)")
+        if self.cache_dir is not None and not isinstance(self.cache_dir, str | os.PathLike):
+            raise UsageError(f"option cache_dir: {self.cache_dir!r} is not the path of a folder")
         if self.timeout_s is not None and not _is_positive(self.timeout_s, int | float):
             raise UsageError(f"option timeout_s: {self.timeout_s!r} is not a positive number of seconds")
 
@@ -61,4 +64,4 @@ class Options:
 
 
 def _is_positive(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and value > 0
+    return isinstance(value, kind) and not isinstance(value, bool) and value > 0

@@ -79,6 +79,8 @@ def split(spec: str | Sequence[str]) -> list[str]:
 
     Raises :class:`UsageError` for what cannot be a name, and for a name given twice.
     """
+    if not isinstance(spec, Sequence):
+        raise UsageError(f"devices: {type(spec).__name__} is neither a name nor a list of names")
     parts = [spec] if isinstance(spec, str) else list(spec)
     names = [name.strip().lower() for part in parts for name in str(part).split(",")]
     for name in names:

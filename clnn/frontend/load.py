@@ -83,6 +83,8 @@ def _parse(model: Any, limit: int) -> tuple[onnx.ModelProto, Path | None, int]:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}; check the path") from error
+    except ValueError as error:  # a zero character
+        raise ModelError(f"model {os.fspath(path)!r} is not a path ({error}); give that of an .onnx file") from error
     return _parse_bytes(data, f"model '{path}'"), path.parent, len(data)
 
 

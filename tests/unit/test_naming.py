@@ -90,7 +90,7 @@ def test_nothing_usable_gives_the_install_commands(infos):
         ids(None, machine(*infos))
 
 
-@pytest.mark.parametrize("spec", ["gpu 0", "gpu:", "gpu:x", ",", "cpu,,gpu", "a/b", "../x", "cpu,cpu", "cpu,pocl"])
+@pytest.mark.parametrize("spec", [5, "gpu 0", "gpu:", "gpu:x", ",", "cpu,,gpu", "a/b", "../x", "cpu,cpu", "cpu,pocl"])
 def test_a_bad_name_is_a_usage_error(spec):
     with pytest.raises(UsageError):
         ids(spec)

@@ -1,0 +1,24 @@
+"""Models that cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from clnn import frontend
+from clnn.errors import ModelError, ModelFormatError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("nothing.onnx", ModelError, "nothing.onnx.*check the path"),
+        ("a\0b.onnx", ModelError, "not a path"),
+        (b"", ModelFormatError, "not an ONNX file"),
+        (b"\xff" * 20, ModelFormatError, "damaged or cut short"),
+        (5, UsageError, "int"),
+        (None, UsageError, "NoneType"),
+    ],
+)
+def test_what_is_no_model(model, error, message):
+    with pytest.raises(error, match=message):
+        frontend.load(model)
