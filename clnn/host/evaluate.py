@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from onnx import IR_VERSION, ValueInfoProto, defs, helper
 
-from clnn.errors import UnsupportedError
+from clnn.errors import OutOfMemoryError, UnsupportedError
 from clnn.graph import Node
 from clnn.host.infer import infer_dtypes
 from clnn.host.proto import node_proto, schema_of, split_op
 from clnn.host.standard import standard_nodes
 
-_FIRST = {"DequantizeLinear": 19}
+_FIRST = {"DequantizeLinear": 19, "GridSample": 20}
 """Opset in which an operator's reference implementation begins; what older ones say is a part of what it says."""
 
 
@@ -34,16 +34,19 @@ class HostOperator:
 
         Raises:
             UnsupportedError: the operator has no implementation, or fails on these arrays.
+            OutOfMemoryError: its results do not fit into the host's memory.
         """
         feeds = {name: arrays[name] for name in self.node.reads}
         if self._evaluator is None:
             steps = standard_nodes(self.node)
             self._evaluator = _evaluator(self.node, steps)
             # clnn's own forms are made for float32 only.
-            self._dtypes = infer_dtypes(self.node, feeds) if steps == (self.node,) else {}
+            self._dtypes = infer_dtypes(self.node, feeds) if len(steps) == 1 else {}
         try:
             with np.errstate(all="ignore"):  # infinities and NaN are results like others
                 results = iter(self._evaluator.run(None, feeds))
+        except MemoryError as error:
+            raise OutOfMemoryError(f"{self.node}: the host's memory ran out: {error}; use a smaller input") from error
         except Exception as error:  # a reference operator may raise anything
             raise UnsupportedError(
                 f"{self.node}: onnx's reference operator fails on these inputs: {type(error).__name__}: {error}"

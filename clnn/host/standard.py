@@ -19,6 +19,10 @@ def standard_nodes(node: Node) -> tuple[Node, ...]:
     """
     if node.op == "clnn.Silu":
         return _silu(node.input(0), node.outputs[0])
+    if node.op == "GridSample":
+        # The reference operator knows the names of opset 20 only.
+        mode = node.attrs.get("mode", "linear")
+        return (node.replace(attrs={**node.attrs, "mode": mode.removeprefix("bi")}),)
     if node.op == "clnn.HardSwish":
         return _hard_swish(node.input(0), node.outputs[0], node.attrs["alpha"])
     steps = _epilogue(node)
