@@ -9,6 +9,7 @@ that were killed are swept by the next one.
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ except ImportError:  # Windows: no PoCL packages exist for it, so there is next 
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = "lock"
+_ROOM_BYTES = 64 << 20  # PoCL keeps some 0.1 MB per program there, and fails when it cannot
 _MAKING_S = 60.0  # a folder younger than this may not have its lock yet
 _current: tuple[Path, int] | None = None
 _held: list[int] = []
@@ -42,6 +44,8 @@ def _make() -> Path:
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sweep(parent)
+        if shutil.disk_usage(parent).free < _ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         path = Path(tempfile.mkdtemp(dir=parent))
     except OSError as error:
         cachedir.warn_once(parent.parent, error.strerror or error)

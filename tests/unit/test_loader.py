@@ -164,3 +164,11 @@ def test_a_missing_pyopencl_is_told_before_drivers_are_blamed(monkeypatch):
     monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DeviceError, match="pip install pyopencl"):
         loader.check_installed()
+
+
+def test_a_full_cache_disk_is_not_used_for_scratch(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv(env.CACHE_DIR.name, str(tmp_path))
+    monkeypatch.setattr(scratch, "_current", None)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    assert not scratch.folder().is_relative_to(tmp_path / "scratch")
+    assert "No space left" in caplog.text
