@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import json as json_text
 import logging
+import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
+
+from clnn.errors import InputError
 
 Item = TypeVar("Item")
 
@@ -66,14 +70,43 @@ def platforms_reference(file: str | None, name: str | None) -> str | None:
     return f"{file or ''}#{name}"
 
 
+@contextmanager
+def _stdout() -> Iterator[None]:
+    """Raise ``InputError`` when stdout cannot be written; that a reader has seen enough stays a BrokenPipeError."""
+    try:
+        yield
+    except OSError as error:
+        # What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise InputError(f"standard output cannot be written: {error.strerror}; send it elsewhere") from error
+
+
 def say(text: str) -> None:
     """Print a line of results."""
-    print(text)
+    with _stdout():
+        print(text)
 
 
 def say_json(value: Any) -> None:
-    """Print a result as JSON."""
-    print(json_text.dumps(value, indent=2))
+    """Print a result as JSON, which has no word for numbers that are not finite: they become null."""
+    say(json_text.dumps(_finite(value), indent=2))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flush() -> None:
+    """See to it that what was printed has arrived."""
+    if sys.stdout is not None:  # it is None where the caller closed it
+        with _stdout():
+            sys.stdout.flush()
 
 
 def note(text: str, quiet: bool = False) -> None:

@@ -7,7 +7,6 @@ A sub-command NAME is the function ``command`` in ``clnn/cli/NAME.py``, imported
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -66,15 +65,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with group.make_context("clnn", list(arguments)) as context:
             group.invoke(context)
-        sys.stdout.flush()
+        common.flush()
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", _INTERRUPTED_CODE)
     except BrokenPipeError:
-        # Whoever read our output has seen enough. What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # whoever read our output has seen enough
     except ClnnError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:

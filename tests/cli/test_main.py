@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from clnn import env
-from clnn.cli import main
+from clnn.cli import common, main
 from clnn.version import VERSION
 
 
@@ -88,10 +88,31 @@ def test_a_dead_registration_is_listed_with_its_remedy(no_drivers, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
 def test_a_reader_that_stops_early_is_no_error():
-    done = subprocess.run(f'"{sys.executable}" -m clnn devices --json --quiet | true; exit "${{PIPESTATUS[0]}}"', shell=True,
-                          executable="/bin/bash", capture_output=True, text=True, check=False, timeout=300)
+    piped = f'"{sys.executable}" -m clnn devices --json --quiet | true; exit "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(piped, shell=True, executable="/bin/bash", capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux' device that is always full")
+@pytest.mark.parametrize("arguments", [("models",), ("models", "--json")])
+def test_results_that_cannot_be_written_are_told(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "clnn", *arguments], stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False, timeout=300)
+    assert done.returncode == 5
+    assert "clnn: error: standard output cannot be written" in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main.run(["models"]) == 0
+
+
+def test_json_has_no_numbers_that_json_does_not_know(capsys):
+    common.say_json({"a": [float("nan"), 1.5], "b": float("-inf")})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 1.5], "b": None}
 
 
 @pytest.mark.parametrize(
