@@ -28,8 +28,9 @@ def bound_shapes(
         batch: size of a symbolic first dimension; of those not in ``dims`` the first becomes 1.
 
     Raises:
-        UsageError: a symbolic dimension has no size.
+        UsageError: a symbolic dimension has no size, or no input has a dimension that ``dims`` names.
     """
+    _check_names(args, dims)
     shapes = {}
     for arg in args:
         shape = []
@@ -45,6 +46,17 @@ def bound_shapes(
             shape.append(size)
         shapes[arg.name] = tuple(shape)
     return shapes
+
+
+def _check_names(args: Sequence[NodeArg], dims: Mapping[str, int]) -> None:
+    """Raise ``UsageError`` for a size that no symbolic dimension takes: it is most likely misspelled."""
+    symbolic = [
+        (dim, f"{arg.name}:{axis}") for arg in args for axis, dim in enumerate(arg.shape) if not isinstance(dim, int)
+    ]
+    unknown = [name for name in dims if not any(name in names for names in symbolic)]
+    if unknown:
+        there = ", ".join(dict.fromkeys(dim or place for dim, place in symbolic)) or "none"
+        raise UsageError(f"--dim {unknown[0]}: no input has such a symbolic dimension; there are: {there}")
 
 
 def random_feeds(

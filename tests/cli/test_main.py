@@ -89,7 +89,8 @@ def test_a_dead_registration_is_listed_with_its_remedy(no_drivers, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
 def test_a_reader_that_stops_early_is_no_error():
     piped = f'"{sys.executable}" -m clnn devices --json --quiet | true; exit "${{PIPESTATUS[0]}}"'
-    done = subprocess.run(piped, shell=True, executable="/bin/bash", capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(piped, shell=True, executable="/bin/bash", capture_output=True, text=True, check=False,
+                          timeout=300)
     assert done.returncode == 0
     assert done.stderr == ""
 

@@ -91,6 +91,7 @@ def test_inspect_shows_layers(model: Path):
 
 def test_usage_errors(model: Path):
     assert "--dim" in fails(2, "run", model, "--dim", "n")
+    assert "there are: n" in fails(2, "run", model, "--dim", "m=2")
     assert "openvino" in fails(2, "bench", model, "--against", "openvino")
     assert "fastest" in fails(2, "plan", model, "--policy", "fastest")
 
