@@ -42,12 +42,10 @@ _HOMES = {
     **dict.fromkeys(_ERRORS, "clnn.errors"),
 }
 
-__all__ = [*_HOMES, "__version__", "backend", "devices"]
+__all__ = [*_HOMES, "__version__", "devices"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "backend":
-        return import_module("clnn.backend")
     if name not in _HOMES:
         raise AttributeError(f"module 'clnn' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("feeds", "options"),
     ("session",),
-    ("backend", "vision"),
+    ("vision",),
     ("tools",),
     ("cli", "testing"),
     ("__main__",),
@@ -32,7 +32,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
 RANK = {layer: rank for rank, layers in enumerate(ORDER) for layer in layers}
 
 
-ONNX_HOMES = ("frontend", "host", "backend")
+ONNX_HOMES = ("frontend", "host")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -87,3 +87,9 @@ def test_library_is_imported_in_its_homes_only(library, homes):
         if name.split(".")[0] == library and layer_of(path) not in homes
     ]
     assert not wrong
+
+
+def test_what_the_package_offers_is_there():
+    import clnn
+
+    assert [name for name in clnn.__all__ if not hasattr(clnn, name)] == []
