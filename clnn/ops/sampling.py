@@ -1,7 +1,8 @@
 """Where the elements of a resized axis come from: positions and weights, worked out once on the host.
 
 Coordinates, neighbours and coefficients follow onnx's reference implementation of Resize (``_interpolate_1d`` and what
-it calls), in float64.
+it calls), in float64; but a position is divided by the scale in float32, as the frameworks that export networks do and
+onnxruntime does: 17 ÷ 1.7 is 10 then, in float64 it is a little less, and the nearest element another one.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _source_coordinates(
     if rule == "align_corners":
         return y * 0.0 if length == 1 else y * (size - 1) / (length - 1)
     if rule == "asymmetric":
-        return y / scale
+        return _divided(y, scale)
     if rule == "tf_crop_and_resize":
         start, end = roi
         if length == 1:
@@ -97,7 +98,12 @@ def _source_coordinates(
     if rule == "pytorch_half_pixel" and length == 1:
         return y * 0.0 - 0.5
     shift = size / 2 * (1 - out / length) if rule == "half_pixel_symmetric" else 0.0
-    return shift + (y + 0.5) / scale - 0.5
+    return shift + _divided(y + 0.5, scale) - 0.5
+
+
+def _divided(y: np.ndarray, scale: float) -> np.ndarray:
+    """``y`` ÷ ``scale``, rounded to float32."""
+    return (y.astype(np.float32) / np.float32(scale)).astype(np.float64)
 
 
 def _takes_right(rule: str, ratio: np.ndarray, scale: float) -> np.ndarray:

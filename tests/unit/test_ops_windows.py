@@ -197,3 +197,17 @@ def test_long_rows_are_searched_in_chunks(shape, k, chunks):
 
 def test_topk_of_long_integers_runs_on_the_host():
     assert "int64" in find("TopK").obstacle(context("TopK", (2, 9), [3], dtype="int64", outputs=2))
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "nearest", "size", "out", "scale", "at", "expected"),
+    [
+        ("asymmetric", "floor", 20, 34, 1.7, 17, 10),
+        ("asymmetric", "ceil", 20, 18, 0.9, 9, 10),
+        ("half_pixel", "floor", 20, 12, 0.6, 10, 17),
+    ],
+)
+def test_a_position_that_is_whole_in_float32_is_whole(coordinates, nearest, size, out, scale, at, expected):
+    # As onnxruntime and the frameworks have it; in float64 each is off by a little, and becomes its neighbour.
+    taps = sample(Sampling("nearest", coordinates, nearest), size, out, float(np.float32(scale)))
+    assert taps.positions[at, 0] == expected
