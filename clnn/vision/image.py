@@ -36,7 +36,7 @@ def load(source: ImageSource, name: str | None = None) -> np.ndarray:
 
     Returns:
         [height, width, 3] uint8, RGB, turned as its EXIF orientation says; an array is returned as it is. Of an
-        animation, the first frame. Transparency is dropped, 16-bit grey is scaled to 8 bits.
+        animation, the first frame. Transparency is dropped; 16-bit grey and fractions are scaled to 8 bits.
 
     Raises:
         InputError: it is missing, a folder, not a picture, truncated, empty, or has more than ``MAX_PIXELS``.
@@ -96,7 +96,7 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
         raise InputError(f"{name}: {picture.width}×{picture.height} has no pixels; give a picture")
     try:
         turned = ImageOps.exif_transpose(picture)
-        if turned.mode.startswith("I"):
+        if turned.mode[0] in "IF":
             turned = _to_8_bits(turned)
         return np.asarray(turned.convert("RGB"))
     except Exception as error:  # a decoder raises what its parser trips over: OSError, SyntaxError, struct.error, ...
@@ -104,9 +104,11 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit grey (modes I;16 and I) to 8 bits; Pillow's own conversion would clip it to white."""
-    values = np.asarray(picture).astype(np.int64)
-    return Image.fromarray(np.clip(values >> 8 if values.max() > 255 else values, 0, 255).astype(np.uint8))
+    """Scale 16-bit grey (modes I;16 and I) and fractions (F) to 8 bits; Pillow's own conversion would clip them."""
+    values = np.nan_to_num(np.asarray(picture).astype(np.float64))
+    top = values.max()
+    scale = 255 if picture.mode == "F" and top <= 1 else 1 / 256 if top > 255 else 1
+    return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
 
 
 def _too_large(name: str, size: str = "") -> InputError:

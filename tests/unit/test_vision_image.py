@@ -78,6 +78,12 @@ def test_every_mode_becomes_rgb(mode: str):
         assert np.abs(loaded.astype(int) - 200).max() <= 1
 
 
+def test_fractions_are_scaled(tmp_path):
+    values = np.array([[0, 0.5, 1], [np.nan, 0.25, -1]], np.float32)
+    Image.fromarray(values).save(tmp_path / "fractions.tif")
+    assert image.load(tmp_path / "fractions.tif")[..., 0].tolist() == [[0, 127, 255], [0, 63, 0]]
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_16_bit_grey_is_scaled(dtype: type):
     values = np.linspace(0, 65535, 35).reshape(7, 5).astype(dtype)
