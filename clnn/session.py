@@ -130,6 +130,12 @@ class InferenceSession:
         """The devices that the session may use."""
         return [device.info for device in self._devices]
 
+    def used_devices(self) -> list[str]:
+        """Ids of the devices that the latest plan uses, none where the host runs all; before it those it may use."""
+        if self._latest is None:
+            return [device.info.id for device in self._devices]
+        return list(self._latest.used_devices)
+
     def plan(self) -> Plan:
         """The plan of the latest new combination of input shapes; prints as a table.
 

@@ -42,8 +42,8 @@ class FakeSession:
     def get_outputs(self) -> list[SimpleNamespace]:
         return self._outputs
 
-    def get_devices(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(id="fake:0"), SimpleNamespace(id="fake:1")]
+    def used_devices(self) -> list[str]:
+        return ["fake:0", "fake:1"]
 
     def close(self) -> None:
         self.closed = True

@@ -82,7 +82,7 @@ def benchmark(
         "cold_ms" if cold else "load_ms": load_ms,
         "batch": batch or images,
         "batched": batched,
-        "device": ",".join(device.id for device in session.get_devices()),
+        "device": ",".join(session.used_devices()) or "host",
         "policy": session.plan().schedule.policy,
     }
     if against is not None:

@@ -50,7 +50,7 @@ def run_network(
         files = _save(names, arrays, Path(out)) if out else [None] * len(names)
         return {
             "model": model,
-            "device": ",".join(device.id for device in session.get_devices()),
+            "device": ",".join(session.used_devices()) or "host",
             "run_ms": run_ms,
             "outputs": [_describe(*item) for item in zip(names, arrays, files, strict=True)],
         }

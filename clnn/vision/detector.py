@@ -96,9 +96,9 @@ class Detector:
     @property
     def device(self) -> str:
         """Ids of the devices that the network runs on, comma-separated."""
-        if not hasattr(self.session, "get_devices"):
+        if not hasattr(self.session, "used_devices"):
             return ",".join(self.session.get_providers())
-        return ",".join(device.id for device in self.session.get_devices())
+        return ",".join(self.session.used_devices()) or "host"
 
     def __call__(self, source: image.ImageSource) -> list[Detection]:
         """Find the objects in one picture, best first.

@@ -118,6 +118,17 @@ def test_closing_waits_for_the_runs_that_were_started(clnn_device):
     assert [future.result(0)[0].shape[2] for future in futures] == [(8 + size) // 2 for size in range(6)]
 
 
+def test_devices_that_are_not_used_are_not_said_to_be():
+    usable = [info.id for info in clnn.devices() if info.usable and not info.interpreter]
+    if len(usable) < 2:
+        pytest.skip("needs two devices")
+    with clnn.InferenceSession(small_network(), devices=usable) as session:
+        assert session.used_devices() == usable
+        session.run(None, {"x": picture()})
+        assert session.used_devices() == list(session.plan().used_devices)
+        assert len(session.used_devices()) == 1  # the policy "single"
+
+
 def test_outputs_are_a_list_of_names(session):
     with pytest.raises(clnn.UsageError, match="list of names"):
         session.run("y", {"x": picture()})
