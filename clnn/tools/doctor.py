@@ -20,7 +20,7 @@ from clnn.runtime import cachedir, calibration, discovery, drivers
 
 log = logging.getLogger(__name__)
 
-_REQUIRED = ("numpy", "onnx", "pillow", "pyopencl", "pydantic", "pyyaml", "typer")
+_REQUIRED = ("numpy", "onnx", "pillow", "platformdirs", "pydantic", "pyopencl", "pyyaml", "rich", "typer")
 _OPTIONAL = ("onnxruntime", "pycocotools", "pocl-binary-distribution", "intel-opencl-rt", "intel-cmplr-lib-rt")
 
 
