@@ -58,7 +58,7 @@ def _limit_bytes() -> int:
     text = env.MODEL_LIMIT_MB.get()
     try:
         return int(float(text or DEFAULT_LIMIT_MB) * 1_000_000)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"{env.MODEL_LIMIT_MB.name}: '{text}' is not a number of MB") from error
 
 

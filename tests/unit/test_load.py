@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clnn import frontend
+from clnn import env, frontend
 from clnn.errors import ModelError, ModelFormatError, UsageError
 
 
@@ -22,3 +22,10 @@ from clnn.errors import ModelError, ModelFormatError, UsageError
 def test_what_is_no_model(model, error, message):
     with pytest.raises(error, match=message):
         frontend.load(model)
+
+
+@pytest.mark.parametrize("limit", ["much", "inf", "nan"])
+def test_a_limit_that_is_no_number(monkeypatch, limit):
+    monkeypatch.setenv(env.MODEL_LIMIT_MB.name, limit)
+    with pytest.raises(UsageError, match=env.MODEL_LIMIT_MB.name):
+        frontend.load(b"")
