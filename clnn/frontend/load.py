@@ -146,6 +146,7 @@ class _Importer:
         return Graph(nodes, inputs, outputs, self._types, self._constants, proto.name)
 
     def _define(self, name: str, what: str) -> None:
+        _check_text(name, what)
         if not name or name in self._known:
             raise ModelFormatError(f"tensor '{name}' ({what}) is defined twice or has no name; the model is not valid")
         self._known.add(name)
@@ -159,6 +160,7 @@ class _Importer:
         nodes = []
         for index, proto in enumerate(protos):
             name = proto.name or f"{proto.op_type}_{index}"
+            _check_text(name, f"node {index}")
             while name in names:
                 name = f"{name}#{index}"
             names.add(name)
@@ -189,6 +191,8 @@ def _input_type(info: onnx.ValueInfoProto) -> TensorType:
     if not tensor.HasField("shape"):
         raise UnsupportedError(f"input '{info.name}' has no shape, not even a rank; export the model with shapes")
     shape = tuple(_dim(dim) for dim in tensor.shape.dim)
+    for dim in shape:
+        _check_text(dim, f"a dimension of input '{info.name}'")
     if any(isinstance(dim, int) and dim < 0 for dim in shape):
         raise ModelFormatError(f"input '{info.name}' has a negative dimension: {shape}; the model is not valid")
     return TensorType(shape, dtype)
@@ -198,6 +202,12 @@ def _output_type(info: onnx.ValueInfoProto) -> TensorType:
     tensor = info.type.tensor_type
     dtype = dtype_name(tensor.elem_type, f"output '{info.name}'") if tensor.elem_type else "float32"
     return TensorType(tuple(_dim(dim) for dim in tensor.shape.dim) if tensor.HasField("shape") else None, dtype)
+
+
+def _check_text(name: object, what: str) -> None:
+    """Raise ModelFormatError for bytes, as which protobuf hands out text that is not UTF-8."""
+    if isinstance(name, bytes):
+        raise ModelFormatError(f"{name!r} ({what}) is not UTF-8; the model is damaged")
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from onnx import TensorProto, helper
 
 from clnn import env, frontend
 from clnn.errors import ModelError, ModelFormatError, UsageError
@@ -29,3 +30,13 @@ def test_a_limit_that_is_no_number(monkeypatch, limit):
     monkeypatch.setenv(env.MODEL_LIMIT_MB.name, limit)
     with pytest.raises(UsageError, match=env.MODEL_LIMIT_MB.name):
         frontend.load(b"")
+
+
+def test_names_that_are_not_utf8():
+    node = helper.make_node("Relu", ["x"], ["y"], name="node")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in "xy")
+    good = helper.make_model(helper.make_graph([node], "g", [x], [y])).SerializeToString()
+    assert frontend.load(good).inputs == ("x",)
+    for name in (b"\x01x", b"\x01y", b"node", b"batch"):
+        with pytest.raises(ModelFormatError, match="UTF-8"):
+            frontend.load(good.replace(name, name[:-1] + b"\x88"))
