@@ -18,8 +18,8 @@ CONV_GEMM = Kernel(
     "conv_gemm",
     "conv_gemm.cl",
     (
-        Param("TILE_M", 6, (1, 2, 4, 6, 7, 8, 10, 12, 14), "output pixels (rows of A) that a work-item keeps"),
-        Param("TILE_N", 4, (1, 2, 3, 4), "vectors of 16 output channels (columns of B) that a work-item keeps"),
+        Param("TILE_M", 6, (1, 2, 4, 5, 6, 7, 8, 10, 12, 14), "output pixels (rows of A) that a work-item keeps"),
+        Param("TILE_N", 4, (1, 2, 3, 4, 5), "vectors of 16 output channels (columns of B) that a work-item keeps"),
         *EPILOGUE_PARAMS,
     ),
     (Constraint(lambda p: p["TILE_M"] * p["TILE_N"] <= 28, "TILE_M·TILE_N accumulators fit 32 vector registers"),),
@@ -64,6 +64,7 @@ CPU_TILES = (
     # Measured with PoCL 3.1 on two Zen 4 cores (AVX-512): GEMM of 1024³ and 3×3 convolutions of 64 to 256 channels.
     Tile(6, 64, 0.97),
     Tile(7, 64, 0.95),
+    Tile(5, 80, 0.95),
     Tile(8, 48, 0.93),
     Tile(8, 32, 0.94),
     Tile(10, 16, 0.92),
