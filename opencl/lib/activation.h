@@ -12,6 +12,8 @@
  * The exponential is Cephes' expf (S. Moshier): x = n·ln 2 + r with n rounded by adding and subtracting 1.5·2^23,
  * ln 2 in two parts, a degree-5 polynomial in r, then scaling by 2^n. Its relative error is below 2e-7 for
  * -87.3 <= x <= 88.3; above it gives infinity, below 1.2e-38: sigmoid and tanh reach their limits all the same.
+ * SiLU, which follows most convolutions of some networks, has a shorter one of its own: its relative error is below
+ * 3e-7 for |x| <= 5 and 5e-7 for |x| <= 20.
  */
 #ifndef CLNN_ACTIVATION_H
 #define CLNN_ACTIVATION_H
@@ -65,7 +67,18 @@
         return (FLOATN)(1.0f) / ((FLOATN)(1.0f) + exp_##N(-x));                                                      \
     }                                                                                                                \
     static FLOATN silu_##N(FLOATN x, FLOATN slope, float alpha, float beta) {                                        \
-        return x / ((FLOATN)(1.0f) + exp_##N(-x));                                                                   \
+        /* e^-x as 2^n·2^f, n = round(-x·log2 e): the polynomial of degree 5 errs by 7.5e-8 for |f| <= 1/2 */        \
+        const FLOATN limited = clamp_##N(x, -87.0f, 87.0f);                                                          \
+        const FLOATN shifted = fma(limited, (FLOATN)(-1.44269504f), (FLOATN)(12582912.0f));                          \
+        const FLOATN f = fma(limited, (FLOATN)(-1.44269504f), (FLOATN)(12582912.0f) - shifted);                      \
+        FLOATN p = fma((FLOATN)(1.3276470e-3f), f, (FLOATN)(9.6755410e-3f));                                         \
+        p = fma(p, f, (FLOATN)(5.5507135e-2f));                                                                      \
+        p = fma(p, f, (FLOATN)(2.4022120e-1f));                                                                      \
+        p = fma(p, f, (FLOATN)(6.9314694e-1f));                                                                      \
+        p = fma(p, f, (FLOATN)(1.0000001f));                                                                         \
+        /* n is added to the exponent; where that goes wrong, at NaN, x is NaN too */                                \
+        const INTN scaled = CLNN_PASTE(as_, INTN)(p) + (CLNN_PASTE(as_, INTN)(shifted) << (INTN)(23));               \
+        return x / ((FLOATN)(1.0f) + CLNN_PASTE(as_, FLOATN)(scaled));                                               \
     }                                                                                                                \
     static FLOATN tanh_##N(FLOATN x, FLOATN slope, float alpha, float beta) {                                        \
         /* near zero 1 - 2/(e^2x + 1) would cancel: the odd polynomial of Cephes' tanhf takes over */                \
