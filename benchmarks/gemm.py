@@ -29,14 +29,15 @@ from onnx import helper, numpy_helper
 os.environ.setdefault("POCL_AFFINITY", "1")
 
 from clnn import frontend
+from clnn.kernels import Local
 from clnn.plan import Run
-from clnn.runtime import programs, selection
+from clnn.runtime import calibration, programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.loader import opencl
 from clnn.runtime.memory import allocate, upload
 from clnn.session import plan_graph
 
-FMA_LOOP = Path(__file__).parent.parent / "tests" / "device" / "fma.c"
+FMA_LOOP = Path(__file__).with_name("fma.c")
 WINDOW_FLOPS = 200_000_000
 """Work between two waits for the device, about 1 ms: a network does not wait after each small layer."""
 
@@ -132,8 +133,9 @@ def on_device(model: onnx.ModelProto, opened: OpenDevice, launches: int) -> tupl
     program = programs.shared().build(opened, launch.kernel.source, launch.options)
     kernel = cl.Kernel(program, launch.kernel.name)
     for index, arg in enumerate(launch.args):
+        local = isinstance(arg, Local)
         convert = {str: buffers.get, int: np.int32, float: np.float32}.get(type(arg), lambda none: None)
-        kernel.set_arg(index, convert(arg))
+        kernel.set_arg(index, cl.LocalMemory(arg.nbytes) if local else convert(arg))
     source = np.random.default_rng(1).standard_normal(np.prod(_shape(model))).astype(np.float32)
     cl.enqueue_copy(queue, buffers[launch.args[0]], source)
 
@@ -198,7 +200,11 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     opened = selection.select(options.device, None, options.threads)[0]
     peak = peak_gflops(opened, options.threads)
-    print(f"{opened.info.id} ({opened.info.name}), {options.threads} threads; peak {peak:.0f} GFLOP/s")
+    calibrated = calibration.measure(opened, refresh=True).gflops
+    print(
+        f"{opened.info.id} ({opened.info.name}), {options.threads} threads; peak {peak:.0f} GFLOP/s, "
+        f"of which the device's calibration reaches {calibrated / peak:.0%}"
+    )
     print(f"{'layer':26}{'GFLOP/s':>9}{'of peak':>9}{'µs':>8}   {'onnxruntime':>11}{'µs':>8}{'ratio':>7}   algorithm")
     for name, layer in LAYERS.items():
         if options.only not in name:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +13,6 @@ import clnn
 from clnn import env
 from clnn.errors import NoDeviceError, UsageError
 from clnn.runtime import calibration, discovery, drivers, loader, selection, trial
-
-FMA = Path(__file__).with_name("fma.c")
 
 
 def test_every_device_runs_the_probe(clnn_device):
@@ -68,27 +64,6 @@ def test_calibration_is_kept(clnn_device, tmp_path):
     (entry,) = (tmp_path / "calibration").iterdir()
     entry.write_bytes(entry.read_bytes()[:-5])
     assert calibration.known(opened.info, tmp_path).gflops == opened.info.gflops
-
-
-def test_the_peak_is_that_of_a_c_loop(clnn_device, tmp_path):
-    """At least 95 % of what a C compiler's multiply-adds reach on as many threads."""
-    (opened,) = selection.select(clnn_device)
-    if opened.info.kind != "cpu":
-        pytest.skip("compares CPUs")
-    flags = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
-    if shutil.which("gcc") is None or "avx512f" not in flags:
-        pytest.skip("needs gcc and AVX-512")
-    program = tmp_path / "fma"
-    subprocess.run(["gcc", "-O2", "-march=native", "-pthread", "-o", program, FMA], check=True)
-    ratios = []
-    for _ in range(5):  # other work on the machine can only lower either; the best pair counts
-        reference = float(subprocess.run([program, str(opened.info.compute_units)], capture_output=True, text=True,
-                                         check=True).stdout)
-        measured = calibration.measure(opened, refresh=True, cache_dir=tmp_path)
-        ratios.append(measured.gflops / reference)
-        if ratios[-1] >= 0.95:
-            return
-    pytest.fail(f"{clnn_device} reaches only {max(ratios):.0%} of a C loop")
 
 
 def test_threads_cannot_change_once_a_driver_runs(clnn_device):
