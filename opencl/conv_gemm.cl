@@ -32,8 +32,8 @@
 #endif
 #define LANES (16 * TILE_N)
 
-#include "lib/epilogue.h"
 #include "lib/multiply.h"
+#include "lib/tile.h"
 
 DEFINE_MULTIPLY(multiply, __global)
 
@@ -131,33 +131,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
         const int y_row = slice.s2 + row, y_channel = slice.s3 + channel;
         __global float *to = y + (y_row * y_pitch + y_offset + y_channel);
         __global const float *more = residual + (y_row * residual_pitch + y_channel);
-        if (row + TILE_M <= last && channel + LANES <= channels_out) {
-#pragma unroll
-            for (int i = 0; i < TILE_M; ++i) {
-#pragma unroll
-                for (int j = 0; j < TILE_N; ++j) {
-                    finish_16(acc[i][j], 16, more + (i * residual_pitch + 16 * j), slope + (y_channel + 16 * j), alpha,
-                              beta, to + (i * y_pitch + 16 * j));
-                }
-            }
-            continue;
-        }
-        /* At the edge of the matrix a copy in memory lets the rest be a loop: with its masks it would be most of the
-         * program if it were unrolled. */
-        float16 sum[TILE_M][TILE_N];
-#pragma unroll
-        for (int i = 0; i < TILE_M; ++i) {
-#pragma unroll
-            for (int j = 0; j < TILE_N; ++j) sum[i][j] = acc[i][j];
-        }
-        const int count = min(TILE_M, last - row);
-#pragma unroll 1
-        for (int i = 0; i < count; ++i) {
-#pragma unroll 1
-            for (int c = 0; c < min(LANES, channels_out - channel); c += 16) {
-                finish_16(sum[i][c / 16], channels_out - channel - c, more + (i * residual_pitch + c),
-                          slope + (y_channel + c), alpha, beta, to + (i * y_pitch + c));
-            }
-        }
+        store_tile(acc, last - row, channels_out - channel, more, residual_pitch, slope + y_channel, alpha, beta, to,
+                   y_pitch);
     }
 }

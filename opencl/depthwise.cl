@@ -24,17 +24,9 @@
  *
  * Parameters: TILE_W, LANES, ACTIVATION, RESIDUAL (lib/epilogue.h).
  */
-#ifndef TILE_W
-#define TILE_W 8
-#endif
-#ifndef LANES
-#define LANES 16
-#endif
-
+#include "lib/depthwise.h"
 #include "lib/epilogue.h"
 
-#define FLOATN CLNN_PASTE(float, LANES)
-#define LOAD CLNN_PASTE(vload, LANES)
 #define FINISH CLNN_PASTE(finish_, LANES)
 
 /* The hint keeps compilers from vectorising over work-items as well. */
@@ -54,13 +46,9 @@ __kernel __attribute__((vec_type_hint(FLOATN))) void depthwise(
     const int first = get_global_id(0) * rows_per_item;
     const int last = min(first + rows_per_item, rows);
 
-    const int step = stride_w * x_pitch;
-
     for (int row = first; row < last; ++row) {
-        const int n = row / out_height;
         const int h = row % out_height * stride_h - pad_top;
-        const int kh_begin = h < 0 ? (-h + dilation_h - 1) / dilation_h : 0;
-        const int kh_end = min(kernel_h, (height - h + dilation_h - 1) / dilation_h);
+        __global const float *picture = x + row / out_height * height * width * x_pitch;
 
         for (int ow = 0; ow < out_width; ow += TILE_W) {
             const int w = ow * stride_w - pad_left;
@@ -74,26 +62,8 @@ __kernel __attribute__((vec_type_hint(FLOATN))) void depthwise(
 #pragma unroll
                 for (int i = 0; i < TILE_W; ++i) acc[i] = start;
 
-                for (int kh = kh_begin; kh < kh_end; ++kh) {
-                    for (int kw = 0; kw < kernel_w; ++kw) {
-                        const FLOATN weight = LOAD(0, weights + ((kh * kernel_w + kw) * channels + c));
-                        const int iw = w + kw * dilation_w;
-                        __global const float *p = x + (((n * height + h + kh * dilation_h) * width + iw) * x_pitch + c);
-                        if (inside) {
-#pragma unroll
-                            for (int i = 0; i < TILE_W; ++i) {
-                                acc[i] = fma(LOAD(0, p + i * step), weight, acc[i]);
-                            }
-                        } else {
-#pragma unroll
-                            for (int i = 0; i < TILE_W; ++i) {
-                                const int seen = (uint)(iw + i * stride_w) < (uint)width;
-                                acc[i] = fma(LOAD(0, seen ? p + i * step : zeros), weight, acc[i]);
-                            }
-                        }
-                    }
-                }
-
+                depthwise_tile(acc, picture + c, weights + c, zeros, channels, x_pitch, height, width, h, w, inside,
+                               kernel_h, kernel_w, stride_w, dilation_h, dilation_w);
 #pragma unroll
                 for (int i = 0; i < TILE_W; ++i) {
                     const int y_row = row * out_width + ow + i;

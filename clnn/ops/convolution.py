@@ -112,7 +112,8 @@ def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
     return replace(lowered, constants={**lowered.constants, **constants})
 
 
-def _is_depthwise(conv: Convolution, ctx: LowerContext) -> bool:
+def is_depthwise(conv: Convolution, ctx: LowerContext) -> bool:
+    """Whether every channel has a constant kernel of its own, and there are enough for the vectors of the kernel."""
     enough = conv.channels_in >= MIN_CHANNELS
     return enough and conv.groups == conv.channels_in == conv.channels_out and ctx.constant(1) is not None
 
@@ -169,7 +170,7 @@ def _winograd(size: int) -> Algorithm:
 
 ALGORITHMS = (
     Algorithm("implicit GEMM", lambda conv, ctx: True, _gemm_work, _lower_gemm),
-    Algorithm("depthwise", _is_depthwise, _depthwise_work, _lower_depthwise),
+    Algorithm("depthwise", is_depthwise, _depthwise_work, _lower_depthwise),
     _winograd(2),
     _winograd(4),
 )

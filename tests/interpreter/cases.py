@@ -21,6 +21,7 @@ import clnn.kernels
 from clnn.kernels import Kernel, winograd
 from clnn.ops import convolution
 from clnn.plan import Run
+from tests.device.test_regions import Net
 from tests.support import node_model
 
 RANDOM = np.random.default_rng(0)
@@ -54,6 +55,9 @@ def models() -> Iterator[onnx.ModelProto]:
     yield conv((1, 19, 7, 6), (19, 1, 3, 3), group=19, pads=[1, 1, 1, 1], strides=[2, 2])
     yield conv((1, 4, 11), (7, 4, 3), pads=[1, 1])
     yield node_model("Conv", [f32(1, 3, 6, 6), f32(4, 3, 3, 3)])
+    net = Net()
+    deep = net.conv("x", 19, 19, 3, "Relu", group=19, strides=[2, 1])
+    yield net.model((1, 19, 5, 7), net.conv(deep, 19, 21))
     transposed = [f32(2, 5, 4, 3), f32(5, 7, 3, 2)]
     yield node_model("ConvTranspose", transposed, constants=(1,), strides=[2, 3], pads=[1, 0, 0, 1])
     yield node_model("ConvTranspose", [f32(1, 6, 5), f32(6, 19, 3), f32(19)], constants=(1, 2), dilations=[2])
