@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
-from clnn.ops.convolution import choose, read_convolution
+from clnn.ops.convolution import choose, choose_layout, read_convolution
 from clnn.ops.product import product_obstacle, takes_pixels
 from clnn.ops.settings import UNKNOWN, integer, invalid
 from clnn.ops.window import read_axes
@@ -45,10 +45,13 @@ class Conv(Operator):
         return product_obstacle(ctx)
 
     def layouts(self, ctx: LowerContext) -> Layouts:
-        wanted = (CHANNELS_LAST, PLAIN, PLAIN, CHANNELS_LAST, PLAIN)
+        x = choose_layout(read_convolution(ctx.node, ctx.types), ctx)
+        wanted = (x, PLAIN, PLAIN, CHANNELS_LAST, PLAIN)
         return Layouts(wanted[: len(ctx.node.inputs)], (CHANNELS_LAST,))
 
     def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        if index == 0 and ctx.type(0).layout == PLAIN:
+            return ctx.type(0).strides[-1] == 1  # planes lie where they like, the pixels of a row side by side
         return takes_pixels(ctx, index)
 
     def gives_region(self, ctx: LowerContext, index: int) -> bool:

@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from clnn.graph import Node, TensorType
-from clnn.kernels import winograd
+from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
+from clnn.kernels import direct, winograd
 from clnn.kernels.depthwise import MIN_CHANNELS, launch_depthwise
 from clnn.kernels.gemm import Product, choose_tile
 from clnn.kernels.window import Window
@@ -62,20 +62,41 @@ class Algorithm:
     """A way to compute a convolution.
 
     ``applies`` tells whether it can on a device, ``work`` estimates the floating-point operations that the device could
-    have done, at its peak, in the time it takes, and ``lower`` does it.
+    have done, at its peak, in the time it takes, and ``lower`` does it. ``layout`` is that of x, as it reads it.
     """
 
     name: str
     applies: Callable[[Convolution, LowerContext], bool]
     work: Callable[[Convolution, LowerContext], float]
     lower: Callable[[Convolution, LowerContext], Lowered]
+    layout: str = CHANNELS_LAST
+
+
+def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorithm]]:
+    """The algorithms that apply, least work first; that of bringing x into the layout they read included."""
+    x = ctx.type(0)
+    usable = [
+        (
+            algorithm.work(conv, ctx) + (0.0 if x.same_memory(algorithm.layout) else _RELAYOUT_WORK * x.size),
+            algorithm,
+        )
+        for algorithm in ALGORITHMS
+        if algorithm.applies(conv, ctx)
+    ]
+    return sorted(usable, key=lambda candidate: candidate[0])
+
+
+def choose_layout(conv: Convolution, ctx: LowerContext) -> str:
+    """The layout of x for the algorithm with the least work, given the one in which x comes."""
+    return _ranking(conv, ctx)[0][1].layout
 
 
 def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
-    """Lower a convolution by the algorithm with the least work of those that apply."""
-    usable = [(algorithm.work(conv, ctx), algorithm) for algorithm in ALGORITHMS if algorithm.applies(conv, ctx)]
-    (work, best), *others = sorted(usable, key=lambda candidate: candidate[0])
+    """Lower a convolution by the algorithm with the least work of those that read the layout that x has."""
+    ranking = _ranking(conv, ctx)
+    work, best = next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
     lowered = best.lower(conv, ctx)
+    others = [(work, algorithm) for work, algorithm in ranking if algorithm is not best]
     if not others:
         return lowered
     next_work, runner_up = others[0]
@@ -84,6 +105,8 @@ def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
 
 _WEIGHT_WORK = 15.0
 """Operations at the peak in the time that it takes to read one weight that no cache near a core holds."""
+_RELAYOUT_WORK = 100.0
+"""Operations at the peak in the time that it takes to move one element to where another layout has it."""
 
 
 def _gemm_work(conv: Convolution, ctx: LowerContext) -> float:
@@ -133,6 +156,34 @@ def _lower_depthwise(conv: Convolution, ctx: LowerContext) -> Lowered:
     return Lowered((launch,), constants, choice="depthwise")
 
 
+def _direct_applies(conv: Convolution, ctx: LowerContext) -> bool:
+    return (
+        ctx.device.kind == "cpu"
+        and conv.groups == 1
+        and conv.channels_in <= direct.MAX_CHANNELS
+        and direct.is_supported(conv.window)
+        and ctx.constant(1) is not None
+    )
+
+
+def _direct_work(conv: Convolution, ctx: LowerContext) -> float:
+    geometry = conv.window, conv.channels_in, conv.channels_out
+    return direct.work(*geometry, direct.choose_tile(*geometry, ctx.device))
+
+
+def _lower_direct(conv: Convolution, ctx: LowerContext) -> Lowered:
+    epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
+    geometry = conv.window, conv.channels_in, conv.channels_out
+    tile = direct.choose_tile(*geometry, ctx.device)
+    planes, weights = ctx.type(0), ctx.local_name("weights")
+    # a 1-D convolution is one row, wherever the next one would be
+    n, c, h, _ = planes.strides if planes.rank == 4 else (*planes.strides[:2], 0, 1)
+    x, y = direct.Planes(ctx.node.input(0), n, c, h, planes.offset), pixels(ctx, ctx.node.outputs[0])
+    constants[weights] = direct.pack_weights(ctx.constant(1), tile.lanes)
+    launch = direct.launch_direct(*geometry, x, weights, y, epilogue, tile, ctx.device)
+    return Lowered((launch,), constants, choice=f"direct, tile {tile}")
+
+
 def _winograd_applies(size: int, conv: Convolution, ctx: LowerContext) -> bool:
     window = conv.window
     return (
@@ -171,6 +222,7 @@ def _winograd(size: int) -> Algorithm:
 ALGORITHMS = (
     Algorithm("implicit GEMM", lambda conv, ctx: True, _gemm_work, _lower_gemm),
     Algorithm("depthwise", is_depthwise, _depthwise_work, _lower_depthwise),
+    Algorithm("direct", _direct_applies, _direct_work, _lower_direct, PLAIN),
     _winograd(2),
     _winograd(4),
 )

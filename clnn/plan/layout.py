@@ -59,7 +59,8 @@ class _Walk:
     def _wanted(self, node: Node, place: str) -> Layouts:
         if place == HOST:
             return Layouts((PLAIN,) * len(node.inputs), (PLAIN,) * len(node.outputs))
-        return find(node.op).layouts(LowerContext(node, self.types, self.constants, self.devices[place]))
+        device, exact = self.devices[place], self.source.exact
+        return find(node.op).layouts(LowerContext(node, self.types, self.constants, device, exact))
 
     def _convert(self, name: str, layout: str | None, place: str) -> str:
         """Name of the tensor ``name`` in ``layout``; adds the conversion if there is none yet."""

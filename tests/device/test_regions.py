@@ -159,10 +159,10 @@ def test_regions(clnn_device, build):
 
 @pytest.mark.parametrize(("build", "copies"), [(c2f, 0), (dense_block, 0), (pyramid, 0), (heads, 0)])
 def test_nothing_is_copied(clnn_device, build, copies):
-    """But the input to channels last, and the output from there."""
+    """But the input to channels last, where not all its readers take planes, and the output from there."""
     net = Net()
     model = net.model((1, 3, 8, 10), *build(net))
     with InferenceSession(model, devices=clnn_device) as session:
         kernels = [(step.node, step.launch.kernel.name) for step in session.plan().steps if isinstance(step, Run)]
-    copied = [node for node, kernel in kernels if kernel == "copy"]
-    assert len(copied) == copies + 2, copied
+    copied = [node for node, kernel in kernels if kernel == "copy" and node != "x/channels_last"]
+    assert len(copied) == copies + 1, copied

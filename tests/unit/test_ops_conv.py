@@ -7,8 +7,9 @@ import pytest
 
 from clnn.devices.info import DeviceInfo
 from clnn.errors import ModelFormatError, UnsupportedError
-from clnn.graph import CHANNELS_LAST, Node, TensorType
+from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.kernels.activation import Activation
+from clnn.kernels.direct import pack_weights
 from clnn.kernels.gemm import CPU_TILES, Product, choose_tile, pack_panels
 from clnn.kernels.window import Window
 from clnn.ops import InferContext, LowerContext, find
@@ -29,11 +30,11 @@ def infer(op: str, *shapes, **attrs) -> tuple:
     return find(op).infer(InferContext(node, types, constants))[0].shape
 
 
-def context(op: str, *shapes, device=CPU, constants=(1,), **attrs) -> LowerContext:
+def context(op: str, *shapes, device=CPU, constants=(1,), layout=CHANNELS_LAST, **attrs) -> LowerContext:
     node, types, values = make(op, *shapes, constants=constants, **attrs)
     types["y"] = find(op).infer(InferContext(node, types, values))[0]
     if op == "Conv":
-        types = {name: kind.with_layout(CHANNELS_LAST) if name in "x0 y" else kind for name, kind in types.items()}
+        types |= {"x0": types["x0"].with_layout(layout), "y": types["y"].with_layout(CHANNELS_LAST)}
     return LowerContext(node, types, values, device)
 
 
@@ -135,6 +136,52 @@ def test_flops():
 )
 def test_algorithm_and_tile(shapes, attrs, device, choice):
     assert find("Conv").lower(context("Conv", *shapes, device=device, **attrs)).choice == choice
+
+
+@pytest.mark.parametrize(
+    ("shapes", "attrs", "layout", "choice"),
+    [
+        ([(1, 3, 640, 640), (16, 3, 3, 3)], {"strides": (2, 2), "pads": (1, 1, 1, 1)}, PLAIN, "direct, tile 16×16"),
+        ([(1, 3, 224, 224), (64, 3, 7, 7)], {"strides": (2, 2), "pads": (3, 3, 3, 3)}, PLAIN, "direct, tile 8×32"),
+        # too many channels; a kernel or a dilation that the kernel does not know
+        ([(1, 5, 640, 640), (16, 5, 3, 3)], {}, CHANNELS_LAST, "implicit GEMM, tile 10×16"),
+        ([(1, 3, 224, 224), (64, 3, 11, 11)], {"strides": (4, 4)}, CHANNELS_LAST, "implicit GEMM, tile 6×64"),
+        ([(1, 3, 640, 640), (16, 3, 3, 3)], {"dilations": (2, 2)}, CHANNELS_LAST, "implicit GEMM, tile 10×16"),
+        ([(1, 3, 640, 640), (16, 3, 3, 3)], {"constants": ()}, CHANNELS_LAST, "implicit GEMM, tile 10×16"),
+        ([(1, 3, 640, 640), (16, 3, 3, 3)], {"device": GPU}, CHANNELS_LAST, "implicit GEMM, tile 32×32"),
+        # rows of two pixels would leave most of a tile empty
+        ([(1, 4, 640, 2), (16, 4, 3, 3)], {"pads": (1, 1, 1, 1)}, CHANNELS_LAST, "implicit GEMM, tile 10×16"),
+    ],
+)
+def test_layout_of_planes(shapes, attrs, layout, choice):
+    """Where x comes plain, a direct convolution takes it so, and everything else has it converted."""
+    op = find("Conv")
+    assert op.layouts(context("Conv", *shapes, layout=PLAIN, **attrs)).inputs[0] == layout
+    assert op.lower(context("Conv", *shapes, layout=layout, **attrs)).choice == choice
+
+
+def test_choice_of_a_direct_convolution_has_a_reason():
+    ctx = context("Conv", (1, 3, 640, 640), (16, 3, 3, 3), layout=PLAIN)
+    assert find("Conv").lower(ctx).reason.startswith("implicit GEMM would take")
+
+
+def test_direct_work_items_cover_the_rows():
+    ctx = context("Conv", (2, 3, 50, 61), (40, 3, 3, 3), layout=PLAIN)
+    (launch,) = find("Conv").lower(ctx).launches
+    tile_m, tile_n = dict(launch.params)["TILE_M"], dict(launch.params)["TILE_N"]
+    all_tiles, tiles, row_tiles = launch.args[9:12]
+    groups, panels = launch.global_size
+    assert row_tiles * tile_m >= 59 > (row_tiles - 1) * tile_m
+    assert all_tiles == 2 * 48 * row_tiles
+    assert groups * tiles >= all_tiles > (groups - 1) * tiles
+    assert panels * tile_n * 16 >= 40 > (panels - 1) * tile_n * 16
+
+
+def test_direct_weights_are_packed_per_channel():
+    weights = np.arange(1, 5 * 2 * 2 * 3 + 1, dtype=np.float32).reshape(5, 2, 2, 3)
+    packed = pack_weights(weights, 16).reshape(2, 2, 3, 16)
+    np.testing.assert_array_equal(packed[..., :5], weights.transpose(1, 2, 3, 0))
+    assert not packed[..., 5:].any()
 
 
 def test_tiles_fit_the_registers():

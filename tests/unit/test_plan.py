@@ -43,9 +43,9 @@ def plan_of(graph: Graph, device: DeviceInfo = CPU) -> Plan:
 def two_convs() -> Graph:
     return graph_of(
         [conv("a", "x", "w1", "t"), Node("relu", "Relu", ("t",), ("u",), {}, 13), conv("b", "u", "w2", "y")],
-        {"x": image(3), "t": image(4), "u": image(4), "y": image(5)},
+        {"x": image(8), "t": image(4), "u": image(4), "y": image(5)},
         ("y",),
-        w1=weights(4, 3),
+        w1=weights(4, 8),
         w2=weights(5, 4),
     )
 
@@ -146,6 +146,6 @@ def test_unknown_policy_lists_those_there_are():
 def test_plan_as_data(two_convs: Graph):
     data = as_dict(plan_of(two_convs))
     by_layer = {layer["layer"]: layer for layer in data["layers"]}
-    assert by_layer["a"]["flops"] == 2 * 8 * 8 * 3 * 4
+    assert by_layer["a"]["flops"] == 2 * 8 * 8 * 8 * 4
     assert by_layer["a"]["device"] == "cpu0"
     assert by_layer["a"]["algorithm"].startswith("implicit GEMM")
