@@ -24,7 +24,7 @@ class Slice(Movement):
     def infer(self, ctx: InferContext) -> tuple[TensorType, ...]:
         data = ctx.type(0)
         shape = list(data.shape)
-        for axis, start, end, step in self._cuts(ctx, data.rank):
+        for axis, start, end, step in self.cuts(ctx, data.rank):
             shape[axis] = self._length(shape[axis], start, end, step)
         return (TensorType(tuple(shape), data.dtype),)
 
@@ -35,7 +35,7 @@ class Slice(Movement):
         return dim if (start, step) == (0, 1) and end >= _ENDLESS else UNKNOWN
 
     @staticmethod
-    def _cuts(ctx: InferContext, rank: int) -> list[tuple[int, int, int, int]]:
+    def cuts(ctx: InferContext, rank: int) -> list[tuple[int, int, int, int]]:
         """Axis, start, end, step of each axis that is cut."""
         node = ctx.node
         starts = integers(node, "starts", ctx.setting("starts", 1))
@@ -54,7 +54,7 @@ class Slice(Movement):
     def moves(self, ctx: LowerContext) -> Iterable[Move]:
         data, result = ctx.type(0), ctx.output()
         strides, offset = list(data.strides), 0
-        for axis, start, end, step in self._cuts(ctx, data.rank):
+        for axis, start, end, step in self.cuts(ctx, data.rank):
             first, _, step = slice(start, end, step).indices(data.shape[axis])
             offset += first * strides[axis]
             strides[axis] *= step

@@ -7,6 +7,7 @@ from clnn.graph import Graph
 from clnn.passes.affine import fold_batchnorm
 from clnn.passes.dead import remove_dead_code
 from clnn.passes.epilogue import fuse_epilogue
+from clnn.passes.focus import merge_space_to_depth
 from clnn.passes.gates import recognise_gates
 from clnn.passes.half import promote_float16
 from clnn.passes.identities import remove_identities
@@ -17,6 +18,7 @@ PASSES = (
     remove_dead_code,
     promote_float16,
     remove_identities,
+    merge_space_to_depth,
     recognise_gates,
     fold_batchnorm,
     fuse_epilogue,
