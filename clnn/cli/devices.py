@@ -12,15 +12,22 @@ from clnn.cli import common
 
 def command(
     refresh: Annotated[bool, typer.Option("--refresh", help="Try and measure every device again.")] = False,
+    device: common.Device = None,
+    platforms: common.Platforms = None,
+    platform: common.Platform = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
     verbose: common.Verbose = False,
 ) -> None:
-    """List OpenCL devices: kind, driver, memory, measured speed, abilities and whether they work."""
+    """List OpenCL devices: kind, driver, memory, measured speed, abilities and whether they work.
+
+    All of them, or those that --device or an entry of platforms.yaml names.
+    """
     common.start(quiet, verbose)
     from clnn.tools.doctor import measured_devices
 
-    infos = measured_devices(refresh, lambda text: common.note(text, quiet))
+    reference = common.platforms_reference(platforms, platform)
+    infos = measured_devices(refresh, lambda text: common.note(text, quiet), device, reference)
     if json:
         common.say_json([asdict(info) for info in infos])
         return

@@ -7,12 +7,21 @@ import typer
 from clnn.cli import common
 
 
-def command(json: common.Json = False, quiet: common.Quiet = False, verbose: common.Verbose = False) -> None:
-    """Check the installation: packages, drivers, devices, cache. Exits with 4 when no device can be used."""
+def command(
+    platforms: common.Platforms = None,
+    platform: common.Platform = None,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
+) -> None:
+    """Check the installation: packages, drivers, devices, cache, platforms.yaml.
+
+    Exits with 4 when no device can be used.
+    """
     common.start(quiet, verbose)
     from clnn.tools.doctor import examine
 
-    checkup = examine()
+    checkup = examine(common.platforms_reference(platforms, platform))
     if json:
         common.say_json(checkup.as_dict())
     else:

@@ -21,6 +21,7 @@ def command(
     dot: Annotated[Path | None, typer.Option(
         "--dot", metavar="FILE", show_default=False, help="Write a drawing for Graphviz.")] = None,
     device: common.Device = None,
+    policy: common.Policy = None,
     platforms: common.Platforms = None,
     platform: common.Platform = None,
     json: common.Json = False,
@@ -35,7 +36,7 @@ def command(
     from clnn.tools.runner import parse_dims
 
     reference = common.platforms_reference(platforms, platform)
-    found = inspect_network(model, parse_dims(dims or []), before, after, device, reference)
+    found = inspect_network(model, parse_dims(dims or []), before, after, device, reference, policy)
     if dot is not None:
         try:
             dot.write_text(draw.to_dot(found.graph, found.places), encoding="utf-8")

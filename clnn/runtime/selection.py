@@ -39,6 +39,19 @@ def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathL
     return [_renamed(_open(info), entry) for entry, info in zip(entries, infos, strict=True)]
 
 
+def platform(reference: str | os.PathLike[str] | None = None) -> tuple[str | None, Path | None]:
+    """The entry of platforms.yaml that ``select`` would use without named devices, and the user's file, if any.
+
+    Raises :class:`UsageError` for a bad file or an entry that does not exist.
+    """
+    from clnn.devices import platforms as platforms_file
+
+    file, name = _split(reference)
+    platforms_file.pick(name, file)
+    found = platforms_file.find(file)
+    return name or (platforms_file.load(file).default if found else None), found
+
+
 def _split(reference: str | os.PathLike[str] | None) -> tuple[str | None, str | None]:
     """File and entry of ``FILE#NAME``; a file whose own name has a ``#`` is still a file."""
     text = os.fspath(reference) if reference is not None else ""

@@ -16,7 +16,8 @@ from clnn import env
 from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
 from clnn.errors import ClnnError
-from clnn.runtime import cachedir, calibration, discovery, drivers
+from clnn.runtime import cachedir, calibration, discovery, drivers, selection
+from clnn.runtime.discovery import OpenDevice
 
 log = logging.getLogger(__name__)
 
@@ -46,38 +47,68 @@ class Checkup:
         return {"ready": self.ready, "findings": [asdict(finding) for finding in self.findings]}
 
 
-def measured_devices(refresh: bool = False, tell: Callable[[str], None] = lambda text: None) -> list[DeviceInfo]:
-    """Every device; the usable ones with their speed, measured now where that is not known.
+def measured_devices(
+    refresh: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+    devices: str | None = None,
+    platforms: str | None = None,
+) -> list[DeviceInfo]:
+    """Every device, or those that a session would use; the usable ones with their speed, measured where not known.
 
     ``tell`` is called with a line before something takes a while. A device that fails while it is measured is listed
     without figures, and a warning says why.
+
+    Raises:
+        NoDeviceError, UsageError: as for a session, when ``devices`` or ``platforms`` says which are meant.
     """
-    return [_measured(info, refresh, tell) for info in discovery.devices(refresh)]
+    if devices is None and platforms is None:
+        return [_measured(info, refresh, tell) for info in discovery.devices(refresh)]
+    discovery.devices(refresh)
+    return [_with_speed(opened, refresh, tell) for opened in selection.select(devices, platforms)]
 
 
-def examine() -> Checkup:
-    """Look at everything that clnn needs; drivers are tried anew."""
+def examine(platforms: str | None = None) -> Checkup:
+    """Look at everything that clnn needs, a platforms.yaml included; drivers are tried anew."""
     infos = discovery.devices(refresh=True)
     ready = any(info.usable and not info.interpreter for info in infos)
-    findings = [_python(), *_packages(), *_environment(), _cache(), *_drivers(infos)]
+    findings = [_python(), *_packages(), *_environment(), _cache(), *_platforms(platforms), *_drivers(infos)]
     if not ready:
         findings.append(Finding("OpenCL device", "there is none that can be used", False, naming.INSTALL))
     return Checkup(tuple(findings), ready)
 
 
 def _measured(info: DeviceInfo, refresh: bool, tell: Callable[[str], None]) -> DeviceInfo:
-    # An interpreter's speed says nothing about the machine, and takes minutes to measure.
-    if not info.usable or info.interpreter:
-        return info
     known = calibration.known(info)
-    if known.gflops and not refresh:
+    if not info.usable or info.interpreter or (known.gflops and not refresh):
         return known
-    tell(f"measuring {info.id} ...")
     try:
-        return calibration.measure(discovery.open_device(info), refresh)
+        return _with_speed(discovery.open_device(info), refresh, tell)
     except ClnnError as error:
         log.warning("%s", error)
         return info
+
+
+def _with_speed(opened: OpenDevice, refresh: bool, tell: Callable[[str], None]) -> DeviceInfo:
+    # An interpreter's speed says nothing about the machine, and takes minutes to measure. Hints stand as they are.
+    if opened.info.interpreter or (opened.info.gflops and not refresh):
+        return opened.info
+    tell(f"measuring {opened.info.id} ...")
+    try:
+        return calibration.measure(opened, refresh)
+    except ClnnError as error:
+        log.warning("%s", error)
+        return opened.info
+
+
+def _platforms(reference: str | None) -> list[Finding]:
+    """The platforms.yaml that would be used, if there is one."""
+    try:
+        entry, file = selection.platform(reference)
+    except ClnnError as error:
+        return [Finding("platforms", str(error), False, "mend the file, or name another with --platforms")]
+    if file is None and entry is None:
+        return []
+    return [Finding("platforms", f"{file or 'the shipped entries'}, entry {entry or '(devices are discovered)'}")]
 
 
 def _python() -> Finding:

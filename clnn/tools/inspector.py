@@ -39,6 +39,7 @@ def inspect_network(
     after: str | None = None,
     devices: str | None = None,
     platforms: str | None = None,
+    policy: str | None = None,
 ) -> Inspection:
     """The graph of ``model`` before or after a pass; after all of them without either.
 
@@ -51,7 +52,7 @@ def inspect_network(
     graph = _bind(frontend.load(model), dims)
     graph = passes.run(graph, after) if before is None else _run_until(graph, before)
     infos = [opened.info for opened in selection.select(devices, platforms)] if devices or platforms else [ANY_DEVICE]
-    return Inspection(graph, layers(graph, _costs(graph), _places(graph, infos)))
+    return Inspection(graph, layers(graph, _costs(graph), _places(graph, infos, policy)))
 
 
 def _bind(graph: Graph, dims: Mapping[str, int]) -> Graph:
@@ -84,10 +85,11 @@ def _costs(graph: Graph) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _places(graph: Graph, devices: Sequence[DeviceInfo]) -> dict[str, tuple[str, str]]:
+def _places(graph: Graph, devices: Sequence[DeviceInfo], policy: str | None) -> dict[str, tuple[str, str]]:
     """Where the nodes would run and why; nothing as long as types are missing or the inputs are symbolic."""
+    decide = schedule.find_policy(policy)
     tensors = {name for node in graph.nodes for name in (*node.reads, *node.outputs) if name}
     if not graph.is_static or not tensors <= graph.types.keys():
         return {}
-    scheduled = schedule.find_policy(None)(graph, devices, schedule.CostModel())
+    scheduled = decide(graph, devices, schedule.CostModel())
     return {name: (chosen.device, chosen.reason) for name, chosen in scheduled.assignments.items()}

@@ -62,6 +62,24 @@ def test_devices(clnn_device):
     assert "GFLOP/s" in table.splitlines()[0]
 
 
+def test_devices_that_are_named(clnn_device, tmp_path):
+    listed = json.loads(clnn("devices", "--json", "--device", clnn_device).stdout)
+    assert [device["id"] for device in listed] == [clnn_device]
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"version: 1\nplatforms:\n  desk:\n    devices:\n      - {{id: worker, select: '{clnn_device}'}}\n")
+    listed = json.loads(clnn("devices", "--json", "--platforms", str(file), "--platform", "desk").stdout)
+    assert [(device["id"], device["gflops"] > 0) for device in listed] == [("worker", True)]
+    assert f"{file}, entry desk" in clnn("doctor", "--platforms", str(file), "--platform", "desk").stdout
+
+
+def test_a_platforms_file_with_a_mistake(clnn_device, tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("version: 1\nplatforms:\n  desk:\n    colour: red\n")
+    done = clnn("devices", "--platforms", str(file), code=2)
+    assert f"{file}:4: platforms.desk.colour: unknown key" in done.stderr
+    assert f"BAD  platforms: {file}:4" in clnn("doctor", "--platforms", str(file)).stdout
+
+
 def test_doctor(clnn_device):
     checkup = json.loads(clnn("doctor", "--json").stdout)
     assert checkup["ready"]
