@@ -9,8 +9,18 @@
 #ifndef CLNN_MULTIPLY_H
 #define CLNN_MULTIPLY_H
 
+/* Packed values are asked for 4 KB before they are needed: the processor's own prefetching stops at the border of a page,
+ * and weights that no cache holds (ResNet-50 reads 150 MB of them) cost 2 to 3 % of a network's time there. */
+#define AHEAD 1024
+#if defined(__clang__) && (defined(__x86_64__) || defined(__aarch64__))
+#define PREFETCH(p) __builtin_prefetch((const void *)(uintptr_t)(p))
+#else /* not compiled for the processor itself, as by Intel's runtime, or not by clang */
+#define PREFETCH(p)
+#endif
+
 #define MULTIPLY_STEP(k)                                                                                             \
     {                                                                                                                \
+        _Pragma("unroll") for (int j = 0; j < TILE_N; ++j) PREFETCH(b + 16 * j + AHEAD);                             \
         float16 row[TILE_N];                                                                                         \
         _Pragma("unroll") for (int j = 0; j < TILE_N; ++j) row[j] = vload16(j, b);                                   \
         _Pragma("unroll") for (int i = 0; i < TILE_M; ++i) {                                                         \
