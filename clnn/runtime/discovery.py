@@ -8,6 +8,7 @@ Up to ``open_device`` no driver is loaded into this process: everything comes fr
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -77,7 +78,7 @@ def named(spec: str | Sequence[str] | None = None) -> list[DeviceInfo]:
 
 
 def open_device(info: DeviceInfo) -> OpenDevice:
-    """Load the drivers, if that has not happened yet, and return handles for ``info``, which :func:`devices` gave.
+    """Load its driver, if that has not happened yet, and return handles for ``info``, which :func:`devices` gave.
 
     Raises :class:`ForkError` in a forked child, :class:`DeviceError` when the driver no longer offers the device.
     """
@@ -163,27 +164,26 @@ def _by_id(device_id: str) -> _Found:
 
 
 def _load(found: _Found) -> None:
-    """Load every driver that works, and the interpreter only when it is the one asked for."""
-    if loader.loaded() and _handles:
-        if found.identity not in _handles and found.info.interpreter:
-            loader.load([found.report.driver])
+    """Load the driver of a device, if that has not happened yet, and note what it offers."""
+    if found.identity in _handles:
         return
-    announced = f"{env.DEVICES.get() or ''},{env.TEST_DEVICES.get() or ''}".lower()
-    wanted = {}
-    for other in _discover():
-        named_here = other.report is found.report or naming.driver_of(other.info) in announced
-        if other.info.usable and (not other.info.interpreter or named_here):
-            wanted[other.report.driver.library] = other.report.driver
-    cl = loader.load(wanted.values())
-    for platform in cl.get_platforms():
+    for platform in loader.load(_together(found)):
         try:
             handles = platform.get_devices()
-        except cl.Error:  # a platform without devices says DEVICE_NOT_FOUND
+        except loader.opencl().Error:  # a platform without devices says DEVICE_NOT_FOUND
             continue
         for device in handles:
             identity = (platform.name.strip(), platform.version.strip(), device.name.strip(),
                         device.driver_version.strip())
             _handles.setdefault(identity, []).append(device)
+
+
+def _together(found: _Found) -> list[drivers.Driver]:
+    """The drivers to load for a device: its own; where adding others later is untested, all that work."""
+    if sys.platform.startswith("linux"):
+        return [found.report.driver]
+    return [other.report.driver for other in _discover()
+            if other.report is found.report or (other.info.usable and not other.info.interpreter)]
 
 
 def _handle(found: _Found) -> Any | None:

@@ -77,6 +77,55 @@ def test_a_child_that_may_not_take_any_time_is_a_verdict():
     assert "does not finish" in trial.examine(driver, limit_s=0.01).reason
 
 
+IN_TURN = """
+import sys, threading
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+import clnn
+
+random = np.random.default_rng(0)
+weights = numpy_helper.from_array(random.standard_normal((4, 3, 3, 3)).astype(np.float32), "w")
+graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "one",
+                          [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+                          [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weights])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+x = random.random((1, 3, 8, 8), np.float32)
+results, sessions = [], []
+for device in sys.argv[1:]:
+    sessions.append(clnn.InferenceSession(model, device))
+    count = 1 if device.startswith("oclgrind") else 2  # it does not bear kernels that run at once
+    threads = [threading.Thread(target=lambda: results.append(sessions[-1].run(None, {"x": x})[0]))
+               for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    results += [session.run(None, {"x": x})[0] for session in sessions]  # the earlier ones go on
+    clnn.devices()
+for result in results:
+    np.testing.assert_allclose(result, results[0], rtol=1e-5, atol=1e-5)  # fp32, sums of 27 products
+libraries = {line.split("/")[-1].split(".")[0] for line in open("/proc/self/maps") if "/" in line}
+print(len(results), *sorted({"libpocl", "libintelocl", "liboclgrind-rt-icd"} & libraries))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere all drivers are loaded at once")
+def test_drivers_are_loaded_one_by_one_in_any_order():
+    usable = {info.id.split(":")[0]: info.id for info in clnn.devices() if info.usable}
+    known = [usable[name] for name in ("pocl", "intel", "oclgrind") if name in usable]
+    if len(known) < 2:
+        pytest.skip("needs two drivers")
+    environment = {**os.environ, env.DEVICES.name: "", env.TEST_DEVICES.name: ""}
+    for order in (known, known[::-1], known[:1], known[1:2]):
+        done = subprocess.run([sys.executable, "-c", IN_TURN, *order], capture_output=True, text=True, check=False,
+                              env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr
+        count, *libraries = done.stdout.split()
+        assert int(count) >= len(order)
+        assert len(libraries) == len(order), "only the drivers of the devices asked for"
+
+
 LIMITED = """
 import json, os, sys
 from clnn.runtime import selection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from clnn import env
 from clnn.errors import DeviceError, ForkError, UsageError
-from clnn.runtime import loader, scratch
+from clnn.runtime import latecomer, loader, scratch
 from clnn.runtime.drivers import Driver
 
 VARIABLES = (
@@ -23,6 +24,7 @@ VARIABLES = (
     "CL_CONFIG_CPU_TBB_NUM_WORKERS",
 )
 POCL = Driver("pocl", "libpocl.so.2", "pocl.icd")
+INTEL = Driver("intel-cpu", "libintelocl.so", "intel-cpu.icd")
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def fake(tmp_path, monkeypatch):
 
     def get_platforms():
         module.seen = {name: os.environ.get(name) for name in VARIABLES}
-        return [SimpleNamespace(name="fake", get_devices=lambda: [])]
+        return [SimpleNamespace(name="Portable Computing Language", get_devices=lambda: [])]
 
     module.get_platforms = get_platforms
     monkeypatch.setitem(sys.modules, "pyopencl", module)
@@ -58,7 +60,8 @@ def test_before_loading_there_is_nothing(fake):
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps drivers in the registry")
 def test_drivers_see_the_gathered_folder_and_the_environment_is_put_back(fake):
     before = dict(os.environ)
-    assert loader.load([POCL]) is fake is loader.opencl()
+    assert [platform.name for platform in loader.load([POCL])] == ["Portable Computing Language"]
+    assert loader.opencl() is fake
     assert dict(os.environ) == before
     folder = Path(fake.seen["OCL_ICD_VENDORS"])
     assert [path.read_text() for path in folder.iterdir()] == ["libpocl.so.2\n"]
@@ -109,11 +112,59 @@ def test_a_limit_without_meaning_is_refused(fake, threads, driver):
         loader.limit_threads(threads, driver)
 
 
-def test_a_driver_that_comes_too_late_is_told(fake):
+def test_a_driver_is_loaded_once(fake):
+    assert loader.load([POCL])
+    assert loader.load([POCL]) == []
+
+
+def test_a_driver_is_added_later_with_its_own_limit(fake, monkeypatch):
+    seen = {}
+
+    def late(library):
+        seen.update(library=library, threads=os.environ.get("CL_CONFIG_CPU_TBB_NUM_WORKERS"))
+        return [SimpleNamespace(name="Intel(R) OpenCL")]
+
+    monkeypatch.setattr(latecomer, "platforms", late)
+    loader.limit_threads(2, "pocl")
     loader.load([POCL])
+    loader.limit_threads(1, "intel")
+    assert [platform.name for platform in loader.load([POCL, INTEL])] == ["Intel(R) OpenCL"]
+    assert seen == {"library": INTEL.library, "threads": "1"}
+    assert loader.load([INTEL]) == []
+    with pytest.raises(UsageError, match="intel is already running with 1 threads"):
+        loader.limit_threads(2, "intel")
+    loader.limit_threads(2, "pocl")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="loads a library of POSIX systems")
+@pytest.mark.parametrize("library", ["no-such-driver.so", ctypes.util.find_library("m") or "libm.so"])
+def test_a_library_that_is_no_driver_cannot_be_added(fake, library):
     loader.load([POCL])
-    with pytest.raises(DeviceError, match="was not loaded"):
-        loader.load([Driver("oclgrind", "liboclgrind.so", "oclgrind")])
+    with pytest.raises(DeviceError, match=f"the driver {library} cannot be added"):
+        loader.load([Driver("other", library, "other.icd")])
+    assert loader.load([POCL]) == []
+
+
+@pytest.mark.parametrize(
+    ("platforms", "code", "told"),
+    [([], 0, "no platform"), ([0], -1001, "error -1001"), ([latecomer.TABLE_OF_LOADER], 0, "table of functions")],
+)
+def test_what_a_latecomer_answers_is_checked(fake, monkeypatch, platforms, code, told):
+    # A platform is a pointer to a table, whose first place says whether the loader is to fill it.
+    tables = [ctypes.c_void_p(first) for first in platforms]
+    handles = [ctypes.c_void_p(ctypes.addressof(table)) for table in tables]
+
+    @ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p)
+    def ask(room, found, count):
+        if count:
+            ctypes.c_uint32.from_address(count).value = len(handles)
+        for index in range(room):
+            ctypes.c_void_p.from_address(found + 8 * index).value = ctypes.addressof(handles[index])
+        return code
+
+    monkeypatch.setattr(latecomer, "_entry", lambda driver: ctypes.cast(ask, ctypes.c_void_p).value)
+    with pytest.raises(DeviceError, match=told):
+        latecomer.platforms(ctypes.util.find_library("m"))
 
 
 def test_a_forked_child_gets_a_clear_error(fake, monkeypatch):
