@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clnn.devices.info import DeviceInfo
+from clnn.kernels import aligned
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
 from clnn.kernels.kernel import Constraint, Kernel, Launch, Param
 from clnn.kernels.window import Pixels, Window
@@ -180,11 +181,11 @@ def _tiles_per_item(product: Product, tile: Tile, most: int) -> int:
 def pack_panels(matrices: np.ndarray, lanes: int) -> np.ndarray:
     """Pack B on the host: (slices, taps, channels_in, channels_out) to [slice][panel][tap][channel_in][lane].
 
-    Lanes beyond ``channels_out`` are 0. The result is a contiguous float32 vector.
+    Lanes beyond ``channels_out`` are 0. The result is a contiguous float32 vector, in memory that devices can take.
     """
     slices, taps, depth, columns = matrices.shape
     panels = -(-columns // lanes)
-    packed = np.zeros((slices, panels, taps, depth, lanes), np.float32)
+    packed = aligned.zeros((slices, panels, taps, depth, lanes))
     for panel in range(panels):
         part = matrices[..., panel * lanes : (panel + 1) * lanes]
         packed[:, panel, ..., : part.shape[-1]] = part

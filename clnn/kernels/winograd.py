@@ -10,8 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 from clnn.devices.info import DeviceInfo
+from clnn.kernels import aligned
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
-from clnn.kernels.gemm import VECTOR, pack_panels
+from clnn.kernels.gemm import VECTOR
 from clnn.kernels.kernel import Constraint, Kernel, Launch, Local, Param
 from clnn.kernels.window import Pixels, Window
 
@@ -158,7 +159,7 @@ def _makespan(items: list[tuple[float, int]], units: int) -> float:
 
 
 def transform_weights(weights: np.ndarray, size: int, lanes: int) -> np.ndarray:
-    """G·g·G' of each filter, packed for panels of ``lanes`` channels.
+    """G·g·G' of each filter, in memory that devices can take, packed for panels of ``lanes`` channels.
 
     Args:
         weights: (channels_out, channels_in, 3, 3).
@@ -167,9 +168,26 @@ def transform_weights(weights: np.ndarray, size: int, lanes: int) -> np.ndarray:
         A float32 vector in the order [panel][position][channel_in][lane]; it was computed in float64.
     """
     g = _FILTER_TRANSFORM[size]
-    filters = np.einsum("ai,kcij,bj->abck", g, weights.astype(np.float64), g, optimize=True)
-    positions = (size + 2) ** 2
-    return pack_panels(filters.reshape(1, positions, *filters.shape[2:]).astype(np.float32), lanes)
+    channels_out, channels_in = weights.shape[:2]
+    panels, edge = -(-channels_out // lanes), size + 2
+    packed = aligned.zeros((panels, edge, edge, channels_in, lanes))
+    for panel in range(panels):  # all at once would take three times the memory of the result
+        filters = weights[panel * lanes : (panel + 1) * lanes]
+        taps = filters.transpose(2, 3, 1, 0).astype(np.float64, order="C")
+        columns = _along_first(g, _along_first(g, taps).swapaxes(0, 1))
+        packed[panel, ..., : len(filters)] = columns.swapaxes(0, 1)
+    return packed.reshape(-1)
+
+
+def _along_first(g: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """``g`` applied to the first axis; not by a product, for which NumPy would start threads that fight for cores."""
+    result = np.empty((len(g), *taps.shape[1:]))
+    for row, factors in enumerate(g):
+        np.multiply(taps[0], factors[0], out=result[row])
+        for factor, tap in zip(factors[1:], taps[1:], strict=True):
+            if factor:
+                result[row] += factor * tap
+    return result
 
 
 def launch_winograd(

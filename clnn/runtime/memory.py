@@ -7,34 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from clnn.kernels import aligned
 from clnn.plan import Arena, Placement
 from clnn.runtime.loader import opencl
-
-HOST_ALIGNMENT = 4096
-"""Alignment in bytes at which CPU runtimes take host memory as a buffer without copying it."""
 
 
 def upload(context: Any, array: np.ndarray, host_memory: bool) -> Any:
     """A read-only buffer that holds ``array`` (C-contiguous).
 
-    On a device that shares the host's memory the buffer is an aligned copy of the array that the device
-    reads in place; the buffer keeps it alive.
+    A device that shares the host's memory reads it in place: the array itself where it fits, which must then stay as
+    it is, else a copy that does. The buffer keeps either alive.
     """
     cl = opencl()
-    flat = np.zeros(1, np.uint8)  # no buffer may be empty
-    if array.size:
-        flat = np.frombuffer(array.tobytes() if array.dtype == bool else array, np.uint8)
     if not host_memory:
+        # No buffer may be empty.
+        flat = np.frombuffer(array.tobytes() or b"\0", np.uint8)
         return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=flat)
-    return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR, hostbuf=_aligned(flat))
-
-
-def _aligned(flat: np.ndarray) -> np.ndarray:
-    padded = -(-flat.size // 64) * 64
-    store = np.empty(padded + HOST_ALIGNMENT, np.uint8)
-    start = -store.ctypes.data % HOST_ALIGNMENT
-    store[start : start + flat.size] = flat
-    return store[start : start + padded]
+    return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR, hostbuf=aligned.fitting(array))
 
 
 def allocate(context: Any, arena: Arena, offsets: Mapping[str, Placement]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import clnn
+from clnn.kernels import aligned
 from clnn.plan import Host
+from clnn.runtime import discovery, memory
 from tests.support import relative_error
 
 RANDOM = np.random.default_rng(0)
@@ -155,6 +157,21 @@ def test_memory_report(session):
     report = session.memory_report()
     assert report.weights_bytes >= 4 * (7 * 27 + 7 + 35)
     assert 0 < report.lower_bound_bytes <= report.arena_bytes
+
+
+def test_weights_are_in_memory_once(session, monkeypatch):
+    if not session.get_devices()[0].host_memory:
+        pytest.skip("the device has memory of its own")
+    session.run(None, {"x": picture()})
+    constants = [array for arrays in session.plan().constants.values() for array in arrays.values()]
+    packed = [array for array in constants if array.size >= 7 * 27]
+    placed = []
+    monkeypatch.setattr(aligned, "zeros", lambda *args: placed.append(args))
+    assert packed
+    context = discovery.open_device(session.get_devices()[0]).context
+    for array in packed:
+        memory.upload(context, array, host_memory=True)
+    assert not placed
 
 
 def test_host_operator_in_the_middle(clnn_device, caplog):

@@ -8,6 +8,7 @@ import pytest
 from clnn.devices.info import DeviceInfo
 from clnn.errors import ModelFormatError, UnsupportedError
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
+from clnn.kernels import winograd
 from clnn.kernels.activation import Activation
 from clnn.kernels.direct import pack_weights
 from clnn.kernels.gemm import CPU_TILES, Product, choose_tile, pack_panels
@@ -226,6 +227,18 @@ def test_pointwise_convolution_is_a_flat_product():
     lowered = find("Conv").lower(ctx)
     assert lowered.launches[0].args[19:23] == (1, 1200, 1, 1200)
     assert not any("zeros" in name for name in lowered.constants)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_winograd_weights_are_transformed_and_packed(size):
+    weights = np.random.default_rng(0).standard_normal((21, 5, 3, 3)).astype(np.float32)
+    g = winograd._FILTER_TRANSFORM[size]
+    expected = np.einsum("ai,kcij,bj->abck", g, weights.astype(np.float64), g).reshape(-1, 5, 21)
+    packed = winograd.transform_weights(weights, size, 16).reshape(2, -1, 5, 16)
+    whole = np.concatenate(list(packed), axis=-1)
+    # half a unit in the last place of float32, of values up to 5
+    np.testing.assert_allclose(whole[..., :21], expected, rtol=0, atol=5 * 2**-24)
+    assert not whole[..., 21:].any()
 
 
 def test_weights_are_packed_in_panels():
