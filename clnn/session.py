@@ -77,7 +77,10 @@ class InferenceSession:
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
         if self._source.is_static:
+            self._source = _with_output_shapes(self._source)
             self._pool({name: self._source.types[name].shape for name in self._source.inputs})
+            # It is never planned again, and the weights that the plan has packed need not be kept twice.
+            self._source = self._source.replace(nodes=(), constants={})
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Run the network once.
@@ -120,11 +123,8 @@ class InferenceSession:
 
     def get_outputs(self) -> list[NodeArg]:
         """The network's outputs: objects with ``name``, ``shape``, ``type``."""
-        types = self._source.types
-        if any(types[name].shape is None for name in self._source.outputs):
-            # Not declared in the file; symbolic dimensions are kept where they can be told.
-            types = passes.run(self._source, "infer_and_fold").types
-        return [NodeArg.of(name, types[name]) for name in self._source.outputs]
+        source = _with_output_shapes(self._source)
+        return [NodeArg.of(name, source.types[name]) for name in source.outputs]
 
     def get_devices(self) -> list[DeviceInfo]:
         """The devices that the session may use."""
@@ -197,6 +197,14 @@ class InferenceSession:
                     self._plans.popitem(last=False)
             self._plans.move_to_end(key)
             return self._plans[key]
+
+
+def _with_output_shapes(source: Graph) -> Graph:
+    """``source`` with the shapes of outputs that the file does not declare, in which symbolic dimensions are kept."""
+    if all(source.types[name].shape is not None for name in source.outputs):
+        return source
+    inferred = passes.run(source, "infer_and_fold").types
+    return source.replace(types={**source.types, **{name: inferred[name] for name in source.outputs}})
 
 
 def plan_graph(

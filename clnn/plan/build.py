@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,6 +43,8 @@ def build(lowered: LoweredGraph, devices: Sequence[DeviceInfo]) -> Plan:
         sizes = {interval.name: interval.nbytes for interval in intervals}
         roots = {name: Placement(device_id, positions[name], sizes[name]) for name in positions}
         offsets |= builder.placements(device_id, roots)
+    # What steps read is in the plan's own constants; the others, weights before they were packed, may go.
+    lowered = replace(lowered, graph=lowered.graph.replace(constants={}))
     return Plan(
         lowered, tuple(builder.steps), arenas, offsets, builder.device_constants, builder.host_constants
     )

@@ -87,7 +87,8 @@ class Plan:
     """All that an executor needs to run a network for fixed shapes; immutable, and shared by executors.
 
     ``offsets`` places tensors and scratch in the arenas, ``constants`` are the arrays to keep on each device
-    (by device id, then name) as they lie in memory, ``host_constants`` those that host nodes read.
+    (by device id, then name) as they lie in memory, ``host_constants`` those that host nodes read; the graph has
+    none.
     """
 
     lowered: LoweredGraph

@@ -174,6 +174,18 @@ def test_weights_are_in_memory_once(session, monkeypatch):
     assert not placed
 
 
+def test_a_network_of_static_shapes_keeps_its_weights_in_the_plan_only(clnn_device):
+    model = small_network()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    with clnn.InferenceSession(model, devices=clnn_device) as session:
+        assert not session._source.constants
+        assert not session.plan().graph.constants
+        for _ in range(2):
+            check(session, model, picture(2))
+        assert session.get_outputs()[0].shape == [2, 5, 6, 5]
+        assert str(session.plan())
+
+
 def test_host_operator_in_the_middle(clnn_device, caplog):
     # The device writes y, the host sorts out where it is not zero, in a shape nobody can tell beforehand.
     model = small_network(extra=[helper.make_node("NonZero", ["y"], ["nz"]), helper.make_node("Neg", ["nz"], ["z"])])
