@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -33,11 +34,12 @@ def command(
     from clnn.tools.benchmark import benchmark
     from clnn.tools.runner import parse_dims
 
-    with common.progress("timing", 100, quiet) as advance:
-        done = 0
+    with ExitStack() as stack, common.compiling(quiet):
+        advance, done = None, 0
 
         def show(fraction: float) -> None:
-            nonlocal done
+            nonlocal advance, done
+            advance = advance or stack.enter_context(common.progress("timing", 100, quiet))
             advance(int(100 * fraction) - done)
             done = int(100 * fraction)
 

@@ -14,8 +14,9 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
@@ -23,6 +24,8 @@ import typer
 from clnn.errors import InputError
 
 Item = TypeVar("Item")
+
+_PATIENCE_S = 2.0
 
 _DEVICES = "Devices"
 Device = Annotated[str | None, typer.Option(
@@ -145,6 +148,33 @@ def progress(label: str, total: int, quiet: bool = False) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda steps=1: bar.advance(task, steps)
+
+
+@contextmanager
+def compiling(quiet: bool = False) -> Iterator[None]:
+    """A progress bar while the block compiles kernels, as the first start of a network does, once that takes long."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from clnn.runtime import builders
+
+    started = time.monotonic()
+    with ExitStack() as stack:
+        advance, shown = None, 0
+
+        def show(done: int, total: int) -> None:
+            nonlocal advance, shown
+            if advance is None and time.monotonic() - started > _PATIENCE_S:
+                advance, shown = stack.enter_context(progress("compiling kernels", total)), 0
+            if advance is not None:
+                advance(done - shown)
+                shown = done
+            if done == total:
+                stack.close()
+                advance = None
+
+        with builders.listening(show):
+            yield
 
 
 def track(items: Sequence[Item], label: str, quiet: bool = False) -> Iterator[Item]:

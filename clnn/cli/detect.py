@@ -87,19 +87,20 @@ def command(
     folder = Path(out or _FOLDER)
     saver = Saver(folder, photos, pictures=not no_save, text=save_txt)
     start = time.perf_counter()
-    detector = Detector(
-        model,
-        device,
-        conf,
-        iou,
-        max_det,
-        head=head,
-        labels=labels,
-        classes=classes.split(",") if classes else None,
-        imgsz=detector_options.parse_imgsz(imgsz),
-        policy=policy,
-        platforms=common.platforms_reference(platforms, platform),
-    )
+    with common.compiling(quiet):
+        detector = Detector(
+            model,
+            device,
+            conf,
+            iou,
+            max_det,
+            head=head,
+            labels=labels,
+            classes=classes.split(",") if classes else None,
+            imgsz=detector_options.parse_imgsz(imgsz),
+            policy=policy,
+            platforms=common.platforms_reference(platforms, platform),
+        )
     load_ms = (time.perf_counter() - start) * 1e3
     with detector:
         if batch > 1:

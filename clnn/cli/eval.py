@@ -48,18 +48,19 @@ def command(
     evaluation.import_pycocotools()
     table = dataset.read_category_map(Path(category_map)) if category_map else None
     photos = dataset.read(Path(data), Path(images))
-    detector = Detector(
-        model,
-        device,
-        evaluation.CONF,
-        iou,
-        evaluation.MAX_DET,
-        head=head,
-        labels=labels,
-        imgsz=detector_options.parse_imgsz(imgsz),
-        policy=policy,
-        platforms=common.platforms_reference(platforms, platform),
-    )
+    with common.compiling(quiet):
+        detector = Detector(
+            model,
+            device,
+            evaluation.CONF,
+            iou,
+            evaluation.MAX_DET,
+            head=head,
+            labels=labels,
+            imgsz=detector_options.parse_imgsz(imgsz),
+            policy=policy,
+            platforms=common.platforms_reference(platforms, platform),
+        )
     with detector, common.progress("evaluating", len(photos.paths), quiet) as advance:
         result = evaluation.evaluate(detector, photos, table, advance)
         where = detector.device

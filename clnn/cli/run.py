@@ -32,11 +32,12 @@ def command(
     from clnn.options import Options
     from clnn.tools.runner import parse_dims, run_network
 
-    result = run_network(
-        model, inputs or [], parse_dims(dims or []), out,
-        devices=device, policy=policy, platforms=common.platforms_reference(platforms, platform),
-        options=Options(threads=threads),
-    )
+    with common.compiling(quiet):
+        result = run_network(
+            model, inputs or [], parse_dims(dims or []), out,
+            devices=device, policy=policy, platforms=common.platforms_reference(platforms, platform),
+            options=Options(threads=threads),
+        )
     if json:
         common.say_json(result)
         return

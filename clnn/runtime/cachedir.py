@@ -63,6 +63,23 @@ class Store:
         self.writable = True
         """Becomes ``False`` when the disk refused an entry."""
 
+    def has(self, key: str) -> bool:
+        """Whether there is something under ``key``; only :meth:`get` tells whether it can be trusted."""
+        return (self.folder / key).is_file()
+
+    def prepare(self) -> bool:
+        """Make the folder; ``False``, after one warning per folder, when entries cannot be put there."""
+        try:
+            for folder in (self.folder.parent, self.folder):
+                folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+            if not self._private():
+                raise PermissionError("others may write to it")
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError("it is read-only")
+        except OSError as error:
+            return self._refused(error)
+        return True
+
     def get(self, key: str) -> bytes | None:
         """The payload stored under ``key``, or ``None`` when there is none that can be trusted."""
         try:
@@ -79,12 +96,10 @@ class Store:
 
     def put(self, key: str, payload: bytes) -> bool:
         """Store ``payload``; ``False``, after one warning per folder, when the disk does not let us."""
+        if not self.prepare():
+            return False
         temporary = None
         try:
-            for folder in (self.folder.parent, self.folder):
-                folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-            if not self._private():
-                raise PermissionError("others may write to it")
             # mkstemp creates with mode 0600.
             handle, temporary = tempfile.mkstemp(prefix=".", dir=self.folder)
             with os.fdopen(handle, "wb") as file:
@@ -93,9 +108,7 @@ class Store:
         except OSError as error:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
-            warn_once(self.folder.parent, error.strerror or error)
-            self.writable = False
-            return False
+            return self._refused(error)
         return True
 
     def drop(self, key: str) -> None:
@@ -113,6 +126,11 @@ class Store:
     def put_json(self, key: str, value: Any) -> bool:
         """As :meth:`put`, encoded as JSON."""
         return self.put(key, json.dumps(value, indent=1).encode())
+
+    def _refused(self, error: OSError) -> bool:
+        warn_once(self.folder.parent, error.strerror or error)
+        self.writable = False
+        return False
 
     def _private(self) -> bool:
         """Whether nobody else could have put an entry here: a program binary is code that we would run."""

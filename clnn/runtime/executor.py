@@ -13,6 +13,7 @@ from clnn.errors import DeadlineError
 from clnn.host import HostOperator
 from clnn.kernels import Arg, Local
 from clnn.plan import Copy, Host, Plan, Run
+from clnn.runtime import builders
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
@@ -38,6 +39,8 @@ class LoadedPlan:
         runs = [step for step in plan.steps if isinstance(step, Run)]
         self._cache = programs
         self._store_pending = True
+        for device, opened in devices.items():
+            builders.prepare(plan, device, opened, programs)
         with opencl_errors("loading the network"):
             self._programs = {key: programs.build(devices[key[0]], *key[1:]) for key in map(_program_key, runs)}
             self.constants = {

@@ -82,6 +82,20 @@ class ProgramCache:
                 self._entries[opened.context.int_ptr, key] = entry
         return cl.Program(entry.program)
 
+    @property
+    def folder(self) -> str:
+        """The cache folder, of which this uses a part."""
+        return str(self._store.folder.parent)
+
+    def can_store(self) -> bool:
+        """Whether binaries can be kept on disk; tells once when not."""
+        return self._store.prepare()
+
+    def is_missing(self, opened: OpenDevice, name: str, options: Sequence[str] = ()) -> bool:
+        """Whether :meth:`build` would have to compile: the program is neither in this process nor on disk."""
+        key = _key(opened, source.read(name), options)
+        return (opened.context.int_ptr, key) not in self._entries and not self._store.has(key)
+
     def store(self) -> int:
         """Write binaries that are missing or out of date on disk; how many. Call it after a plan's first run."""
         written = 0
@@ -126,7 +140,7 @@ class ProgramCache:
                              "or use another device") from error
         self.built += 1
         entry = _Entry(key, opened, text, _joined(options), program, pocl.new_folder(before), -1)
-        if not _compiles_at_launch(opened):
+        if not compiles_at_launch(opened):
             self._store.put(key, _binary(program, opened.device))
             entry.stored = 0
         return entry
@@ -165,5 +179,6 @@ def _binary(program: Any, device: Any) -> bytes:
     return program.get_info(info.BINARIES)[program.get_info(info.DEVICES).index(device)]
 
 
-def _compiles_at_launch(opened: OpenDevice) -> bool:
+def compiles_at_launch(opened: OpenDevice) -> bool:
+    """Whether the driver compiles kernels when they are first launched, with each new work-group size."""
     return naming.alias(opened.info.platform) == "pocl"

@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from clnn.cli import common
+from clnn.runtime import builders
 from tests.support import node_model
 
 
@@ -154,3 +158,25 @@ def test_corrupt_cache_gives_right_results(model: Path, tmp_path: Path):
     again = clnn(*arguments, CLNN_CACHE_DIR=str(cache))
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["outputs"] == json.loads(clean.stdout)["outputs"]
+
+
+@pytest.mark.parametrize(("patience_s", "bars"), [(-1.0, [("compiling kernels", 3, [2, 1])]), (60.0, [])])
+def test_compiling_is_shown_once_it_takes_long(monkeypatch, patience_s, bars):
+    shown: list[tuple[str, int, list[int]]] = []
+
+    @contextmanager
+    def progress(label, total):
+        shown.append((label, total, []))
+        yield shown[-1][2].append
+
+    monkeypatch.setattr(common, "_PATIENCE_S", patience_s)
+    monkeypatch.setattr(common, "progress", progress)
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True))
+    with common.compiling():
+        for done in (2, 3):
+            for listener in builders._listeners:
+                listener(done, 3)
+    assert shown == bars
+    assert not builders._listeners
+    with common.compiling(quiet=True):
+        assert not builders._listeners

@@ -8,11 +8,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from clnn import env
+from clnn import InferenceSession, env
 from clnn.errors import BuildError
-from clnn.runtime import loader, selection
+from clnn.runtime import builders, loader, selection
 from clnn.runtime.cachedir import Store
 from clnn.runtime.programs import ProgramCache
 
@@ -207,3 +209,98 @@ def test_a_stored_binary_serves_other_work_group_sizes(clnn_device, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_gets_an_error_and_harms_nothing(clnn_device, tmp_path):
     assert run(tmp_path, clnn_device, "fork").splitlines()[1:] == ["ForkError", "the parent goes on"]
+
+
+LAYERS = 7
+
+
+def chain(tmp_path) -> str:
+    """The path of a network of ``LAYERS`` layers that need a program each."""
+    ops = ("Relu", "Abs", "Neg", "Exp", "Floor", "Sigmoid")
+    names = ["x", *(f"t{index}" for index in range(LAYERS - 1)), "y"]
+    nodes = [helper.make_node(op, [a], [b]) for op, a, b in zip(ops, names, names[1:-1], strict=False)]
+    nodes.append(helper.make_node("Conv", [names[-2], "w"], ["y"], pads=[1, 1, 1, 1]))
+    shape = [1, 3, 9, 7]
+    weights = numpy_helper.from_array(np.random.default_rng(0).random((4, 3, 3, 3), np.float32), "w")
+    graph = helper.make_graph(nodes, "chain", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weights])
+    path = tmp_path / "chain.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return str(path)
+
+
+# No `if __name__ == "__main__"`, as in many a user's script.
+LOAD = """
+import sys
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+import clnn
+from clnn.runtime import builders, programs
+
+if len(sys.argv) > 3:
+    builders._CHILD = sys.argv[3]
+told = []
+x = np.random.default_rng(1).random((1, 3, 9, 7), np.float32)
+with builders.listening(lambda done, total: told.append((done, total))):
+    with clnn.InferenceSession(sys.argv[1], sys.argv[2]) as session:
+        (y,) = session.run(None, {"x": x})
+(expected,) = ReferenceEvaluator(onnx.load(sys.argv[1])).run(None, {"x": x})
+np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)  # fp32, sums of 27 products
+children = open(f"/proc/self/task/{__import__('os').getpid()}/children").read() if sys.platform == "linux" else ""
+print(programs.shared(None).built, len(told), children.split())
+"""
+
+
+def load(model: str, device: str, cache, *child: str) -> tuple[int, int, str]:
+    """Load and run ``model`` in a new process; programs built in it and by its children, and children left."""
+    environment = {name: value for name, value in os.environ.items() if name != "POCL_CACHE_DIR"}
+    done = subprocess.run([sys.executable, "-c", LOAD, model, device, *child], capture_output=True, text=True,
+                          env={**environment, env.CACHE_DIR.name: str(cache)}, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    here, children, left = line.split(maxsplit=2)
+    return int(here), int(children), left
+
+
+@pytest.fixture
+def pocl(opened) -> str:
+    if opened.info.platform != "Portable Computing Language" or (os.cpu_count() or 1) < 2:
+        pytest.skip("only with PoCL, and two cores, are programs built by children")
+    return opened.info.id
+
+
+def test_many_programs_are_built_by_children(pocl, tmp_path):
+    model, cache = chain(tmp_path), tmp_path / "cache"
+    here, children, left = load(model, pocl, cache)
+    assert (here, left) == (0, "[]")
+    assert list((cache / "scratch").iterdir()) == []
+    stored = sorted((cache / "programs").iterdir())
+    assert len(stored) == children >= LAYERS
+    assert load(model, pocl, cache) == (0, 0, "[]")
+    for path in stored[:2]:
+        path.unlink()
+    assert load(model, pocl, cache) == (2, 0, "[]"), "few are built where they are needed"
+
+
+@pytest.mark.parametrize("child", ["", "import os; os.abort()", "print('nonsense')"])
+def test_children_that_fail_are_done_without(pocl, tmp_path, child):
+    here, children, left = load(chain(tmp_path), pocl, tmp_path / "cache", child)
+    assert here >= LAYERS
+    assert (children, left) == (0, "[]")
+
+
+def test_children_need_a_folder_for_what_they_build(pocl, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    here, children, left = load(chain(tmp_path), pocl, blocked)
+    assert here >= LAYERS
+    assert (children, left) == (0, "[]")
+
+
+def test_a_child_that_hangs_is_ended(pocl, tmp_path, monkeypatch):
+    monkeypatch.setattr(builders, "JOB_LIMIT_S", 0.5)
+    monkeypatch.setattr(builders, "_CHILD", "import time; time.sleep(600)")
+    monkeypatch.delenv("POCL_CACHE_DIR", raising=False)
+    with InferenceSession(chain(tmp_path), pocl, options={"cache_dir": str(tmp_path / "cache")}) as session:
+        assert session.run(None, {"x": np.zeros((1, 3, 9, 7), np.float32)})

@@ -31,6 +31,21 @@ def test_an_entry_comes_back(store):
     assert store.get_json(KEY) == {"a": [1, "b"]}
 
 
+def test_whether_there_is_an_entry_and_whether_there_can_be_one(store, tmp_path, caplog):
+    assert not store.has(KEY)
+    assert store.prepare()
+    assert not store.has(KEY)
+    store.put(KEY, b"payload")
+    assert store.has(KEY)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    elsewhere = Store("kind", blocked)
+    assert not elsewhere.prepare()
+    assert not elsewhere.prepare()
+    assert not elsewhere.writable
+    assert caplog.text.count("cannot cache") == 1
+
+
 @pytest.mark.parametrize(
     "damage",
     [
