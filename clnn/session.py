@@ -20,7 +20,7 @@ from clnn.feeds import NodeArg, check_feeds
 from clnn.graph import Graph
 from clnn.options import Options
 from clnn.plan import Plan, build, lower
-from clnn.runtime import programs, selection
+from clnn.runtime import memory, programs, selection
 from clnn.runtime.executor import Executor, LoadedPlan
 from clnn.runtime.pool import MAX_EXECUTORS, ExecutorPool
 
@@ -79,8 +79,6 @@ class InferenceSession:
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
             self._pool({name: self._source.types[name].shape for name in self._source.inputs})
-            # It is never planned again, and the weights that the plan has packed need not be kept twice.
-            self._source = self._source.replace(nodes=(), constants={})
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Run the network once.
@@ -191,6 +189,10 @@ class InferenceSession:
                 self._latest = plan_graph(
                     self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact"
                 )
+                if self._source.is_static:
+                    # It is never planned again; from here on its weights are needed as the plan has packed them.
+                    self._source = self._source.replace(nodes=(), constants={})
+                memory.return_to_system()
                 loaded = LoadedPlan(self._latest, {device.info.id: device for device in self._devices}, self._programs)
                 self._plans[key] = ExecutorPool(lambda: Executor(loaded, self._options.timeout_s))
                 while len(self._plans) > MAX_PLANS:

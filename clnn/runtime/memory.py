@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,15 @@ def upload(context: Any, array: np.ndarray, host_memory: bool) -> Any:
         flat = np.frombuffer(array.tobytes() or b"\0", np.uint8)
         return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=flat)
     return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR, hostbuf=aligned.fitting(array))
+
+
+def return_to_system() -> None:
+    """Let the C library give back what was freed: glibc keeps what lies below something that is still in use.
+
+    Called once a network is planned: reading and packing YOLOv8n leave 22 MB, of which loading it takes 10 again.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # other C libraries; TypeError is Windows'
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def allocate(context: Any, arena: Arena, offsets: Mapping[str, Placement]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -184,6 +186,14 @@ def test_a_network_of_static_shapes_keeps_its_weights_in_the_plan_only(clnn_devi
             check(session, model, picture(2))
         assert session.get_outputs()[0].shape == [2, 5, 6, 5]
         assert str(session.plan())
+
+
+def test_without_glibc_nothing_is_given_back(monkeypatch):
+    for library in (OSError, TypeError):
+        monkeypatch.setattr(ctypes, "CDLL", Mock(side_effect=library))
+        memory.return_to_system()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    memory.return_to_system()
 
 
 def test_host_operator_in_the_middle(clnn_device, caplog):
