@@ -12,6 +12,7 @@ import atexit
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ try:
 except ImportError:  # Windows: no PoCL packages exist for it, so there is next to nothing to sweep
     fcntl = None  # type: ignore[assignment]
 
+_MEMORY = Path("/dev/shm")
 _LOCK = "lock"
 _ROOM_BYTES = 64 << 20  # PoCL keeps some 0.1 MB per program there, and fails when it cannot
 _MAKING_S = 60.0  # a folder younger than this may not have its lock yet
@@ -40,21 +42,45 @@ def folder() -> Path:
 
 
 def _make() -> Path:
-    parent = cachedir.root() / "scratch"
-    try:
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(parent)
-        if shutil.disk_usage(parent).free < _ROOM_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        path = Path(tempfile.mkdtemp(dir=parent))
-    except OSError as error:
-        cachedir.warn_once(parent.parent, error.strerror or error)
-        path = Path(tempfile.mkdtemp(prefix="clnn-"))
+    path = _in_memory() or _on_disk()
     handle = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     _held.append(handle)  # open, and so locked, for as long as the process lives
     if fcntl is not None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return path
+
+
+def _in_memory() -> Path | None:
+    """A folder in memory, where the system has one that lets libraries be loaded, and nobody else can write there."""
+    try:
+        if os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC:
+            return None
+        parent = _MEMORY / f"clnn-{os.geteuid()}"
+        parent.mkdir(mode=0o700, exist_ok=True)
+        status = parent.lstat()  # not of what a link to elsewhere leads to
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700:
+            return None
+        return _below(parent)
+    except (OSError, AttributeError):  # no such folder, no room in it, or not even such functions
+        return None
+
+
+def _on_disk() -> Path:
+    """A folder in the cache folder, else in the system's for temporary files."""
+    parent = cachedir.root() / "scratch"
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _below(parent)
+    except OSError as error:
+        cachedir.warn_once(parent.parent, error.strerror or error)
+        return Path(tempfile.mkdtemp(prefix="clnn-"))
+
+
+def _below(parent: Path) -> Path:
+    _sweep(parent)
+    if shutil.disk_usage(parent).free < _ROOM_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return Path(tempfile.mkdtemp(dir=parent))
 
 
 def _sweep(parent: Path) -> None:

@@ -45,6 +45,7 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "_loaded", None)
     monkeypatch.setattr(loader, "_limits", {})
     monkeypatch.setattr(scratch, "_current", None)
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path / "nowhere")
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return module
@@ -188,6 +189,7 @@ def test_scratch_folders_of_the_dead_are_swept_and_of_the_living_kept(tmp_path, 
         pytest.skip("needs file locks")
     monkeypatch.setenv(env.CACHE_DIR.name, str(tmp_path))
     monkeypatch.setattr(scratch, "_current", None)
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path / "nowhere")
     living = scratch.folder()
     dead = living.parent / "dead"
     young = living.parent / "young"
@@ -202,11 +204,38 @@ def test_scratch_folders_of_the_dead_are_swept_and_of_the_living_kept(tmp_path, 
     assert not dead.exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX")
+def test_scratch_lies_in_memory_where_it_is_private(tmp_path, monkeypatch):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setenv(env.CACHE_DIR.name, str(tmp_path / "cache"))
+    monkeypatch.setattr(scratch, "_MEMORY", memory)
+
+    def folder() -> Path:
+        monkeypatch.setattr(scratch, "_current", None)
+        return scratch.folder()
+
+    own = memory / f"clnn-{os.geteuid()}"
+    assert folder().parent == own
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o770)
+    assert folder().is_relative_to(tmp_path / "cache")
+    own.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").chmod(0o700)
+    own.symlink_to(tmp_path / "elsewhere")
+    assert folder().is_relative_to(tmp_path / "cache"), "a link is not followed"
+    own.unlink()
+    room = {"f_frsize": 4096, "f_blocks": 1 << 30, "f_bfree": 1 << 30, "f_bavail": 1 << 30}
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_NOEXEC, **room))
+    assert folder().is_relative_to(tmp_path / "cache"), "nothing could be loaded from there"
+
+
 def test_scratch_works_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv(env.CACHE_DIR.name, str(blocked))
     monkeypatch.setattr(scratch, "_current", None)
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path / "nowhere")
     assert scratch.folder().is_dir()
 
 
@@ -220,6 +249,7 @@ def test_a_missing_pyopencl_is_told_before_drivers_are_blamed(monkeypatch):
 def test_a_full_cache_disk_is_not_used_for_scratch(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv(env.CACHE_DIR.name, str(tmp_path))
     monkeypatch.setattr(scratch, "_current", None)
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path / "nowhere")
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
     assert not scratch.folder().is_relative_to(tmp_path / "scratch")
     assert "No space left" in caplog.text
