@@ -86,6 +86,8 @@ def _package() -> None:
     _say("installing clnn and what it needs from pip")
     if not _pip("-e", f"{ROOT}[dev,eval]"):
         raise SetupError("pip could not install clnn; its message is above")
+    # As pip does for what it copies: it saves 0.1 s per start where Python is told not to write bytecode itself.
+    _works(PYTHON, "-m", "compileall", "-q", ROOT / "clnn")
 
 
 def _some_driver() -> None:
