@@ -129,19 +129,22 @@ def _share(found: Sequence[Job], children: int, opened: OpenDevice, cache: progr
     for job in found:
         left.put(job)
     done = _Counter(len(found))
-    facts = opened.info
-    greeting = [sys.path, {"cache_dir": cache.folder, "device": (facts.platform, facts.name, facts.driver)}]
-    processes = [_start() for _ in range(children)]
-    threads = [threading.Thread(target=_serve, args=(process, greeting, left, done), daemon=True)
-               for process in processes]
+    device = (opened.info.platform, opened.info.name, opened.info.driver)
+    greeting = [[str(path) for path in sys.path], {"cache_dir": cache.folder, "device": device}]
+    processes: list[subprocess.Popen] = []
+    threads = []
     try:
-        for thread in threads:
-            thread.start()
+        for _ in range(children):
+            processes.append(_start())
+            threads.append(threading.Thread(target=_serve, args=(processes[-1], greeting, left, done), daemon=True))
+            threads[-1].start()
         for thread in threads:
             thread.join()
         for process in processes:  # time to remove what it left on disk
             with suppress(subprocess.TimeoutExpired):
                 process.wait(EXIT_LIMIT_S)
+    except OSError as error:
+        log.info("programs are built one by one: %s does not start (%s)", sys.executable, error.strerror)
     finally:  # also when the user loses patience: no child outlives this
         for process in processes:
             process.kill()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -301,6 +302,14 @@ def test_children_need_a_folder_for_what_they_build(pocl, tmp_path):
     here, children, left = load(chain(tmp_path), pocl, blocked)
     assert here >= LAYERS
     assert (children, left) == (0, "[]")
+
+
+def test_no_child_can_be_started(pocl, tmp_path, monkeypatch):
+    monkeypatch.setattr(builders, "_start", Mock(side_effect=OSError(11, "Resource temporarily unavailable")))
+    monkeypatch.delenv("POCL_CACHE_DIR", raising=False)
+    with InferenceSession(chain(tmp_path), pocl, options={"cache_dir": str(tmp_path / "cache")}) as session:
+        assert session.run(None, {"x": np.zeros((1, 3, 9, 7), np.float32)})
+    assert builders._start.called
 
 
 def test_a_child_that_hangs_is_ended(pocl, tmp_path, monkeypatch):
