@@ -1,8 +1,9 @@
 """Builds many programs at once, in child processes that leave the binaries in the cache folder.
 
 Only for drivers that compile at the first launch, as PoCL does: one kernel at a time in a process, up to a second each.
-Measured with PoCL 3.1 on two cores, from process start to the first result of YOLOv8n (22 programs) with an empty cache
-folder: 13.8 s in one process, 8.2 s with two children; of yolox_nano (13 programs) 7.2 and 4.6 s.
+Measured with PoCL 3.1 on two idle cores, from process start to the first result of YOLOv8n (22 programs) with an empty
+cache folder: 13.8 s in one process, 8.3 s with two children. It takes about a fifth more processor time, and gains
+nothing where other work keeps the cores busy.
 
 A program is launched there as the plan launches it, on tensors of the right sizes. Whatever goes wrong, the program is
 still missing in the cache afterwards, and is built in this process.
