@@ -42,8 +42,9 @@ def remap(ctx: LowerContext, tables: Sequence[np.ndarray], fill: str | None = No
     data, result = ctx.type(0), ctx.output()
     if result.size == 0:
         return Lowered()
-    offsets = [np.where(tables[a] < 0, OUTSIDE, tables[a] * data.strides[a]) for a in result.order]
-    offsets[0] = np.where(offsets[0] < 0, OUTSIDE, offsets[0] + data.offset)
+    offsets = [_offsets(tables[a], data.shape[a], data.strides[a]) for a in result.order]
+    backwards = sum((n - 1) * stride for n, stride in zip(data.shape, data.strides, strict=True) if stride < 0)
+    offsets[0] = np.where(offsets[0] < 0, OUTSIDE, offsets[0] + data.offset + backwards)
     dims = _merge(offsets, result)
     dims = [np.zeros(1, np.int64)] * (_MAX_DIMS - len(dims)) + dims
     sizes = [len(table) for table in dims]
@@ -66,6 +67,12 @@ def remap(ctx: LowerContext, tables: Sequence[np.ndarray], fill: str | None = No
         RUN=int(run is not None),
     )
     return Lowered((launch,), {name: np.concatenate(dims).astype(np.int32)}, choice="copy by tables")
+
+
+def _offsets(positions: np.ndarray, size: int, stride: int) -> np.ndarray:
+    """Elements from the first in memory, which is that of the last position where an axis runs backwards."""
+    ahead = positions * stride if stride >= 0 else (positions - (size - 1)) * stride
+    return np.where(positions < 0, OUTSIDE, ahead)
 
 
 def gives_pixels(result: TensorType) -> bool:

@@ -138,7 +138,16 @@ def halves_of_the_input(net: Net) -> list[str]:
     return [net.node("Exp", top), net.conv(bottom, 3, 7, 3), net.conv(left, 3, 7)]
 
 
-NETS = [c2f, dense_block, pyramid, shuffle, heads, cuts, spatial_joins, halves_of_the_input]
+def mirrored(net: Net) -> list[str]:
+    """Pictures back to front along each axis, enlarged from where they lie."""
+    x = net.conv("x", 3, 17, 3)
+    scales = net.constant(np.float32([1, 1, 2, 2]))
+    return [
+        net.node("Resize", net.slice(x, -1, -100, -1, axis), "", scales, mode="nearest") for axis in range(4)
+    ]
+
+
+NETS = [c2f, dense_block, pyramid, shuffle, heads, cuts, spatial_joins, halves_of_the_input, mirrored]
 
 
 @pytest.mark.parametrize("build", NETS)
