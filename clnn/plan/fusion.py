@@ -20,17 +20,19 @@ def fuse_separable(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> Low
         if node.name in fused:
             nodes.append(fused[node.name])
             continue
-        after, place = _sole_conv(readers.get(node.outputs[0], [])), schedule.place(node.name)
+        after, place = _sole_conv(readers, node.outputs[0]), schedule.place(node.name)
         if node.op == "Conv" and after and place == schedule.place(after.name) != HOST:
             ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact)
             joined = separable(ctx, after) if node.outputs[0] not in graph.outputs else None
-            if joined is not None and after.input(0) == node.outputs[0]:
+            if joined is not None:
                 fused[after.name] = joined
                 continue
         nodes.append(node)
     return replace(lowered, graph=graph.replace(nodes=tuple(nodes)))
 
 
-def _sole_conv(readers: list[Node]) -> Node | None:
-    """The convolution that is the only reader, and reads the tensor once."""
-    return readers[0] if len(readers) == 1 and readers[0].op == "Conv" else None
+def _sole_conv(readers: dict[str, list[Node]], tensor: str) -> Node | None:
+    """The convolution whose x the tensor is, if nothing else reads it: neither another node nor its own residual."""
+    if len(nodes := readers.get(tensor, ())) != 1 or nodes[0].op != "Conv":
+        return None
+    return nodes[0] if nodes[0].input(0) == tensor and nodes[0].inputs.count(tensor) == 1 else None

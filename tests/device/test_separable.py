@@ -79,6 +79,14 @@ def test_what_others_read_is_kept(clnn_device):
     check(clnn_device, net, (1, 20, 6, 7), net.conv(y, 20, 8), y, fused=0)
 
 
+@pytest.mark.parametrize("act", ["", "Relu"])
+def test_what_the_second_convolution_reads_twice_is_kept(clnn_device, act):
+    """The tensor between the two is also what is added to the result."""
+    net = Net()
+    y = net.conv("x", 20, 20, 3, act, group=20)
+    check(clnn_device, net, (2, 20, 6, 7), net.node("Add", net.conv(y, 20, 20), y), fused=0)
+
+
 def test_a_second_convolution_with_a_window_is_not_joined(clnn_device):
     net = Net()
     check(clnn_device, net, (1, 20, 6, 7), net.conv(net.conv("x", 20, 20, 3, group=20), 20, 8, 3), fused=0)
