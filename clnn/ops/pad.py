@@ -21,7 +21,7 @@ class Pad(Movement):
         data = ctx.type(0)
         if ctx.node.attrs.get("mode", "constant") not in _MODES:
             invalid(ctx.node, f"mode '{ctx.node.attrs['mode']}' is none of {', '.join(_MODES)}")
-        dims = zip(data.shape, self._pads(ctx), strict=True)
+        dims = zip(data.shape, self.widths(ctx), strict=True)
         return (TensorType(tuple(self._padded(ctx, dim, *pads) for dim, pads in dims), data.dtype),)
 
     @staticmethod
@@ -35,7 +35,7 @@ class Pad(Movement):
         return dim + before + after
 
     @staticmethod
-    def _pads(ctx: InferContext) -> list[tuple[int, int]]:
+    def widths(ctx: InferContext) -> list[tuple[int, int]]:
         """Elements before and after along each axis."""
         rank = ctx.type(0).rank
         pads = integers(ctx.node, "pads", ctx.setting("pads", 1))
@@ -53,7 +53,7 @@ class Pad(Movement):
     def lower(self, ctx: LowerContext) -> Lowered:
         mode = ctx.node.attrs.get("mode", "constant")
         shape = ctx.type(0).shape
-        tables = [_table(size, *pads, mode) for size, pads in zip(shape, self._pads(ctx), strict=True)]
+        tables = [_table(size, *pads, mode) for size, pads in zip(shape, self.widths(ctx), strict=True)]
         if ctx.node.input(2) or not ctx.node.attrs.get("value"):
             return remap(ctx, tables, ctx.node.input(2) or None)
         fill = ctx.local_name("fill")

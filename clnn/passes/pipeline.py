@@ -12,12 +12,14 @@ from clnn.passes.gates import recognise_gates
 from clnn.passes.half import promote_float16
 from clnn.passes.identities import remove_identities
 from clnn.passes.infer import infer_and_fold
+from clnn.passes.pads import fold_pads
 
 PASSES = (
     infer_and_fold,
     remove_dead_code,
     promote_float16,
     remove_identities,
+    fold_pads,
     merge_space_to_depth,
     recognise_gates,
     fold_batchnorm,
