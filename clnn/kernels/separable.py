@@ -24,6 +24,7 @@ MIN_CHANNELS = VECTOR
 """The kernel cannot work on fewer channels."""
 
 _SKEW = 16
+"""SKEW of separable.cl."""
 _SCRATCH_BYTES = 1 << 18
 """Scratch of a work-item at most: a quarter of the second-level caches of today."""
 _ITEMS_PER_UNIT = 4

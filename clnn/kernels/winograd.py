@@ -32,6 +32,7 @@ MIN_CHANNELS = VECTOR
 """The kernel cannot work on fewer input channels."""
 
 _SKEW = 16
+"""SKEW of winograd.cl."""
 _ROWS = {16: (12,), 32: (8,), 48: (8,), 64: (4, 5), 80: (5,)}
 """Choices of TILE_M for each width of a panel; the best of 4 to 12 on two Zen 5 cores with PoCL 3.1."""
 _MOST_TILES = 30
@@ -70,6 +71,11 @@ class Blocking:
 
     def __str__(self) -> str:
         return f"F({self.size}×{self.size}), {self.tiles} tiles × {self.panels}·{self.lanes} channels"
+
+
+def weight_elements(blocking: Blocking, channels_in: int, channels_out: int) -> int:
+    """Floats of the transformed weights, filled up to whole panels."""
+    return (blocking.size + 2) ** 2 * channels_in * -(-channels_out // blocking.lanes) * blocking.lanes
 
 
 def tile_grid(window: Window, size: int) -> tuple[int, int]:

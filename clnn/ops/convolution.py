@@ -15,6 +15,7 @@ from clnn.kernels.gemm import Product, choose_tile
 from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
 from clnn.ops.base import LowerContext, Lowered
+from clnn.ops.indexing import MAX_ELEMENTS
 from clnn.ops.product import Weights, lower_product, pixels, read_epilogue
 from clnn.ops.settings import integer
 from clnn.ops.window import Axis, read_axes
@@ -186,7 +187,7 @@ def _lower_direct(conv: Convolution, ctx: LowerContext) -> Lowered:
 
 def _winograd_applies(size: int, conv: Convolution, ctx: LowerContext) -> bool:
     window = conv.window
-    return (
+    suits = (
         not ctx.exact
         and ctx.device.kind == "cpu"
         and conv.groups == 1
@@ -194,17 +195,24 @@ def _winograd_applies(size: int, conv: Convolution, ctx: LowerContext) -> bool:
         and (window.kernel_h, window.kernel_w) == (3, 3)
         and (window.stride_h, window.stride_w, window.dilation_h, window.dilation_w) == (1, 1, 1, 1)
         and ctx.constant(1) is not None
-        and choose_blocking(window, conv.channels_in, conv.channels_out, size, ctx.device) is not None
     )
+    blocking = _blocking(size, conv, ctx) if suits else None
+    if blocking is None:
+        return False
+    return winograd.weight_elements(blocking, conv.channels_in, conv.channels_out) <= MAX_ELEMENTS
+
+
+def _blocking(size: int, conv: Convolution, ctx: LowerContext) -> winograd.Blocking | None:
+    return choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device)
 
 
 def _winograd_work(size: int, conv: Convolution, ctx: LowerContext) -> float:
-    return choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device).work
+    return _blocking(size, conv, ctx).work
 
 
 def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
     epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
-    blocking = choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device)
+    blocking = _blocking(size, conv, ctx)
     x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
     weights, zeros = ctx.local_name("weights"), ctx.local_name("zeros")
     constants[weights] = transform_weights(ctx.constant(1), size, blocking.lanes)
