@@ -46,7 +46,7 @@
 #define REACH ((TILE_M - 1) * STRIDE_W + KERNEL_W)
 #define STRIP ((REACH + 15) / 16 * 16)
 
-#include "lib/epilogue.h"
+#include "lib/tile.h"
 
 /* name(acc, a, b): one kernel row, packed at b, over the pixels at `a` in address space SPACE. Always inlined: only
  * then do the accumulators live in registers. */
@@ -89,6 +89,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
     const int residual_offset, const int height, const int width, const int out_height, const int out_width,
     const int kernel_h, const int stride_h, const int dilation_h, const int pad_top, const int pad_left) {
     const int channel = get_global_id(1) * LANES;
+    residual += residual_offset;
     weights += channel * channels_in * kernel_h * KERNEL_W;
 
     float16 start[TILE_N];
@@ -136,35 +137,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
         }
 
         const int y_row = row * out_width + ow;
-        __global float *to = y + (y_row * y_pitch + y_offset + channel);
-        __global const float *more = residual + (y_row * residual_pitch + residual_offset + channel);
-        if (ow + TILE_M <= out_width && channel + LANES <= channels_out) {
-#pragma unroll
-            for (int i = 0; i < TILE_M; ++i) {
-#pragma unroll
-                for (int j = 0; j < TILE_N; ++j) {
-                    finish_16(acc[i][j], 16, more + (i * residual_pitch + 16 * j), slope + (channel + 16 * j),
-                              alpha, beta, to + (i * y_pitch + 16 * j));
-                }
-            }
-            continue;
-        }
-        /* At the edge a copy in memory lets the rest be a loop: with its masks it would be most of the program if
-         * it were unrolled. */
-        float16 sum[TILE_M][TILE_N];
-#pragma unroll
-        for (int i = 0; i < TILE_M; ++i) {
-#pragma unroll
-            for (int j = 0; j < TILE_N; ++j) sum[i][j] = acc[i][j];
-        }
-        const int count = min(TILE_M, out_width - ow);
-#pragma unroll 1
-        for (int i = 0; i < count; ++i) {
-#pragma unroll 1
-            for (int c = 0; c < min(LANES, channels_out - channel); c += 16) {
-                finish_16(sum[i][c / 16], channels_out - channel - c, more + (i * residual_pitch + c),
-                          slope + (channel + c), alpha, beta, to + (i * y_pitch + c));
-            }
-        }
+        store_tile(acc, out_width - ow, channels_out - channel, residual + (y_row * residual_pitch + channel),
+                   residual_pitch, slope + channel, alpha, beta, y + (y_row * y_pitch + y_offset + channel), y_pitch);
     }
 }

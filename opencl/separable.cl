@@ -16,8 +16,8 @@
  *   x ──▶ TILE_W pixels x 16 channels at a time ──▶ scratch [pixels x channels] ──▶ TILE_M x 16·TILE_N at a time ──▶ y
  *         taps, tap_bias, INNER                                                     weights, bias, residual, ACTIVATION
  *
- * Index space: (blocks of `pixels` pixels, groups of `panels` panels), work-groups of one item. channels is at least
- * 16; where 16 does not divide it the last vector is moved back over channels that have been done already.
+ * Index space: blocks of `pixels` pixels, work-groups of one item. channels is at least 16; where 16 does not divide it
+ * the last vector is moved back over channels that have been done already.
  *
  * Parameters: TILE_M, TILE_N, INNER (the activation between the two), ACTIVATION, RESIDUAL (lib/epilogue.h).
  */
@@ -46,8 +46,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
     __global const float *restrict residual, __global const float *restrict slope,
     __global const float *restrict zeros, __global float *restrict y, __local float *restrict scratch,
     const float inner_alpha, const float inner_beta, const float alpha, const float beta, const int rows,
-    const int pixels, const int channels, const int channels_out, const int all_panels, const int panels,
-    const int x_pitch, const int x_offset, const int y_pitch, const int y_offset, const int residual_pitch,
+    const int pixels, const int channels, const int channels_out, const int panels, const int x_pitch,
+    const int x_offset, const int y_pitch, const int y_offset, const int residual_pitch,
     const int residual_offset, const int height, const int width, const int out_height, const int out_width,
     const int kernel_h, const int kernel_w, const int stride_h, const int stride_w, const int dilation_h,
     const int dilation_w, const int pad_top, const int pad_left) {
@@ -83,8 +83,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
         done += run;
     }
 
-    const int last_panel = min((int)(get_global_id(1) + 1) * panels, all_panels);
-    for (int panel = get_global_id(1) * panels; panel < last_panel; ++panel) {
+    for (int panel = 0; panel < panels; ++panel) {
         const int channel = panel * 16 * TILE_N;
         __global const float *b = weights + panel * channels * 16 * TILE_N;
         float16 start[TILE_N];

@@ -57,12 +57,11 @@ def launch_separable(
     second are packed for ``tile``.
     """
     pixels = pixels_per_item(window.rows, channels, tile, device)
-    panels = -(-channels_out // tile.lanes)
     args = (
         x.name, *taps, weights, *epilogue.tensors, zeros, y.name, Local(4 * pixels * (channels + _SKEW)),
         float(inner.alpha), float(inner.beta), *epilogue.constants,
-        window.rows, pixels, channels, channels_out, panels, panels,
+        window.rows, pixels, channels, channels_out, -(-channels_out // tile.lanes),
         x.pitch, x.offset, y.pitch, y.offset, *epilogue.residual_args, *window.args,
     )  # fmt: skip
     params = {"TILE_M": tile.m, "TILE_N": tile.lanes // VECTOR, "INNER": inner.kind}
-    return SEPARABLE.launch(args, (-(-window.rows // pixels), 1), (1, 1), **params, **epilogue.params)
+    return SEPARABLE.launch(args, (-(-window.rows // pixels),), (1,), **params, **epilogue.params)

@@ -69,7 +69,9 @@ class Separable(Operator):
 
     def lower(self, ctx: LowerContext) -> Lowered:
         before = replace(ctx, node=ctx.node.attrs["depthwise"])
-        after = replace(ctx, node=ctx.node.attrs["pointwise"].replace(inputs=ctx.node.inputs[:5]))
+        # the tensor between the two, then the inputs as they have become
+        between = before.node.outputs[0]
+        after = replace(ctx, node=ctx.node.attrs["pointwise"].replace(inputs=(between, *ctx.node.inputs[1:5])))
         first, second = read_convolution(before.node, ctx.types), read_convolution(after.node, ctx.types)
         tile = choose_tile(second.product, ctx.device)
         epilogue, constants = read_epilogue(after, second.channels_out, after.node.input(2))
