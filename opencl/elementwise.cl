@@ -14,19 +14,11 @@
  *             │ item 2 │ item 3     │
  *             └────────┴────────────┘
  *
- * ACCESS   ROWS:   strides along the columns are 0 or 1, y's is 1, and n4 >= WIDTH: vectors along a row
- *          GATHER: any strides; lanes are loaded one by one, and a work-item computes cols_per_item elements,
- *                  whatever rows they lie in
+ * ACCESS   vectors along a row, or lanes loaded one by one, see lib/places.h
  * OP       an operation of lib/elementwise_ops.h; an operand that it does not need is given as x0 with strides 0
  * IN0..2   element types of the operands, OUT: that of y, TYPE: the type to compute in (see lib/types.h)
  * WIDTH    lanes of a vector
  */
-#define ROWS 0
-#define GATHER 1
-
-#ifndef ACCESS
-#define ACCESS ROWS
-#endif
 #ifndef OP
 #define OP ADD
 #endif
@@ -47,45 +39,15 @@
 #endif
 
 #include "lib/types.h"
+
+#define FLAGS(mask) TRUTH(OUT, mask)
 #include "lib/elementwise_ops.h"
 
-#define RANK 5
+#define OPERANDS 3
+#include "lib/places.h"
+
 #define RESULT VEC(COMPUTE(OUT))
 #define APPLY(v0, v1, v2) CONVERT(COMPUTE(OUT), JOIN(OP_, OP)(v0, v1, v2))
-
-/* Where a work-item stands in the nest: an index per dimension, and the offsets of the operands and of y. */
-typedef struct {
-    int index[RANK];
-    int offset[4];
-} Place;
-
-inline void enter(Place *place, int element, const int *sizes, const int strides[4][RANK])
-{
-    #pragma unroll
-    for (int d = RANK - 1; d >= 0; --d) {
-        place->index[d] = d == 0 ? element : element % sizes[d];
-        element = d == 0 ? 0 : element / sizes[d];
-        for (int k = 0; k < 4; ++k)
-            place->offset[k] += place->index[d] * strides[k][d];
-    }
-}
-
-/* Moves on by one step of dimension `inner`. */
-inline void advance(Place *place, int inner, const int *sizes, const int strides[4][RANK])
-{
-    for (int d = inner; d >= 0; --d) {
-        for (int k = 0; k < 4; ++k)
-            place->offset[k] += strides[k][d];
-        if (++place->index[d] < sizes[d] || d == 0)
-            return;
-        for (int k = 0; k < 4; ++k)
-            place->offset[k] -= sizes[d] * strides[k][d];
-        place->index[d] = 0;
-    }
-}
-
-/* WIDTH elements of an operand along a row, or one of them WIDTH times. */
-#define ALONG(IN, p, step) CONVERT(TYPE, (step) ? LOAD(IN, p) : (VEC(COMPUTE(IN)))(LOAD_ONE(IN, p)))
 
 __kernel void elementwise(__global const IN0 *x0, __global const IN1 *x1, __global const IN2 *x2, __global OUT *y,
                           int rows, int cols, int rows_per_item, int cols_per_item, int n1, int n2, int n3,
@@ -97,7 +59,7 @@ __kernel void elementwise(__global const IN0 *x0, __global const IN1 *x1, __glob
                           float alpha, float beta)
 {
     const int sizes[RANK] = {0, n1, n2, n3, cols};
-    const int strides[4][RANK] = {
+    const int strides[OPERANDS + 1][RANK] = {
         {a0, a1, a2, a3, a4}, {b0, b1, b2, b3, b4}, {c0, c1, c2, c3, c4}, {y0, y1, y2, y3, y4}};
     Place place = {{0}, {offset_a, offset_b, offset_c, offset_y}};
     const int begin = get_global_id(0) * cols_per_item;

@@ -38,6 +38,9 @@ class _Conversion(Elementwise):
                 return f"{ctx.device.id} has no float64"
         return None
 
+    def is_one_launch(self, ctx: LowerContext) -> bool:
+        return ctx.type(0).dtype != ctx.output().dtype
+
     def lower(self, ctx: LowerContext) -> Lowered:
         if ctx.type(0).dtype == ctx.output().dtype:
             return Lowered(alias={output(ctx).name: ctx.node.inputs[0]})

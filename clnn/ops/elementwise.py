@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,49 +50,85 @@ def apply(device: DeviceInfo, operation: Operation, operands: Sequence[Operand],
 
     ``result`` may be one of the operands.
     """
-    tensors = [operand.tensor for operand in operands]
     target = result.tensor
+    how = dealing(device, weight(operation.op), [operand.tensor for operand in operands], target)
+    if how is None:
+        return ()
+    # An operand that the operation does not have is never used, but the kernel's signature has room for it.
+    padded = [*operands, *operands[:1] * (3 - len(operands))]
+    launch = ELEMENTWISE.launch(
+        (
+            *(operand.name for operand in padded),
+            result.name,
+            *how.arguments(3),
+            *(float(operation.alpha), float(operation.beta)),
+        ),
+        how.global_size,
+        how.local_size,
+        OP=operation.op,
+        **{f"IN{index}": cl_type(operand.tensor.dtype) for index, operand in enumerate(padded)},
+        TYPE=cl_type(operation.compute),
+        OUT=cl_type(target.dtype),
+        **how.params,
+    )
+    return (launch,)
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How the elements of a result are dealt out to work-items; the last strides and offset are those of the result."""
+
+    nest: Walk
+    offsets: tuple[int, ...]
+    rows_per_item: int
+    cols_per_item: int
+    global_size: tuple[int, int]
+    local_size: tuple[int, int] | None
+    params: dict[str, int | str]
+
+    def arguments(self, operands: int) -> tuple[int, ...]:
+        """The arguments of a kernel with room for so many ``operands``, from the number of rows on."""
+        missing, sizes = operands + 1 - len(self.offsets), self.nest.sizes
+        *sources, written = self.nest.strides
+        return (
+            *(self.nest.size // sizes[-1], sizes[-1], self.rows_per_item, self.cols_per_item),
+            *sizes[1:-1],
+            *(stride for strides in sources for stride in strides),
+            *(0,) * (RANK * missing),
+            *written,
+            *self.offsets[:-1],
+            *(0,) * missing,
+            self.offsets[-1],
+        )
+
+
+def dealing(
+    device: DeviceInfo, weight: float, tensors: Sequence[TensorType], target: TensorType
+) -> Dealing | None:
+    """Deal out the elements of ``target``, to which ``tensors`` broadcast; ``None`` where there are none.
+
+    ``weight`` tells how much dearer an element is than a sum.
+    """
     nest = _nest(tensors, target).pad(RANK)
     if nest.size == 0:
-        return ()
+        return None
     width = vector_width(device.kind)
     *sources, written = nest.strides
     by_rows = nest.sizes[-1] >= width and written[-1] == 1 and all(strides[-1] in (0, 1) for strides in sources)
     if by_rows:
-        rows_per_item, cols_per_item, global_size = _row_items(device, operation, nest, width)
+        rows_per_item, cols_per_item, global_size = _row_items(device, weight, nest, width)
     else:
-        rows_per_item, cols_per_item = 1, _item_elements(device, operation, nest.size, width)
+        rows_per_item, cols_per_item = 1, _item_elements(device, weight, nest.size, width)
         global_size = (-(-nest.size // cols_per_item), 1)
-    # An operand that the operation does not have is never used, but the kernel's signature has room for it.
-    missing = 3 - len(operands)
-    names = [operand.name for operand in operands] + [operands[0].name] * missing
-    types = [cl_type(tensor.dtype) for tensor in tensors] + [cl_type(tensors[0].dtype)] * missing
-    args = (
-        *(*names, result.name),
-        *(nest.size // nest.sizes[-1], nest.sizes[-1], rows_per_item, cols_per_item),
-        *nest.sizes[1:-1],
-        *(stride for strides in sources for stride in strides),
-        *(0,) * (RANK * missing),
-        *written,
-        *(tensor.offset for tensor in tensors),
-        *(0,) * missing,
-        target.offset,
-        *(float(operation.alpha), float(operation.beta)),
-    )
-    launch = ELEMENTWISE.launch(
-        args,
-        global_size,
-        (1, 1) if device.kind == "cpu" else None,
-        OP=operation.op,
-        IN0=types[0],
-        IN1=types[1],
-        IN2=types[2],
-        TYPE=cl_type(operation.compute),
-        OUT=cl_type(target.dtype),
-        ACCESS="ROWS" if by_rows else "GATHER",
-        WIDTH=width,
-    )
-    return (launch,)
+    offsets = tuple(tensor.offset for tensor in (*tensors, target))
+    local_size = (1, 1) if device.kind == "cpu" else None
+    params = {"ACCESS": "ROWS" if by_rows else "GATHER", "WIDTH": width}
+    return Dealing(nest, offsets, rows_per_item, cols_per_item, global_size, local_size, params)
+
+
+def weight(op: str) -> int:
+    """How much dearer an operation is than a sum."""
+    return _SLOW.get(op, 1 if op in _CHEAP else 4)
 
 
 def _nest(tensors: Sequence[TensorType], target: TensorType) -> Walk:
@@ -101,20 +137,20 @@ def _nest(tensors: Sequence[TensorType], target: TensorType) -> Walk:
     return walk(target.shape, target.order, *strides, target.strides)
 
 
-def _item_elements(device: DeviceInfo, operation: Operation, total: int, width: int) -> int:
+def _item_elements(device: DeviceInfo, weight: float, total: int, width: int) -> int:
     """Elements per work-item, a multiple of ``width``: on a CPU enough to be worth it, yet several items per unit."""
     if device.kind != "cpu":
         return width
-    most = _ITEM_ELEMENTS // _SLOW.get(operation.op, 1 if operation.op in _CHEAP else 4)
+    most = int(_ITEM_ELEMENTS / weight)
     fair = total // (4 * device.compute_units)
     return max(width, min(most, max(most // 4, fair)) // width * width)
 
 
-def _row_items(device: DeviceInfo, operation: Operation, nest: Walk, width: int) -> tuple[int, int, tuple[int, int]]:
+def _row_items(device: DeviceInfo, weight: float, nest: Walk, width: int) -> tuple[int, int, tuple[int, int]]:
     """Rows and columns per work-item, and the index space; the last item of a row takes what is left of it."""
     cols = nest.sizes[-1]
     rows = nest.size // cols
-    elements = _item_elements(device, operation, nest.size, width)
+    elements = _item_elements(device, weight, nest.size, width)
     cols_per_item = min(elements, cols // width * width)
     rows_per_item = max(1, elements // cols)
     return rows_per_item, cols_per_item, (max(1, cols // cols_per_item), -(-rows // rows_per_item))
@@ -168,6 +204,14 @@ class Elementwise(Operator):
         """What the operation reads, in its order."""
         return inputs(ctx)
 
+    def constants(self, ctx: LowerContext) -> Mapping[str, np.ndarray]:
+        """The values of operands that are not inputs, by name."""
+        return {}
+
+    def is_one_launch(self, ctx: LowerContext) -> bool:
+        """Whether the node is the plain launch of ``operation`` and no more, so that it can be a stage of a chain."""
+        return type(self).lower is Elementwise.lower
+
     def obstacle(self, ctx: LowerContext) -> str | None:
         tensors = [ctx.types[name] for name in (*ctx.node.inputs, *ctx.node.outputs) if name]
         return dtype_obstacle(ctx, *tensors) or too_large(tensors) or rank_obstacle(self.operands(ctx), ctx.output())
@@ -182,11 +226,12 @@ class Elementwise(Operator):
         return self._strided(ctx)
 
     def _strided(self, ctx: LowerContext) -> bool:
-        """Whether the launch is the plain one of ``operation``, with as many dimensions as any region may need."""
-        return type(self).lower is Elementwise.lower and ctx.output().rank <= RANK
+        """Whether the launch is the plain one, with as many dimensions as any region may need."""
+        return self.is_one_launch(ctx) and ctx.output().rank <= RANK
 
     def lower(self, ctx: LowerContext) -> Lowered:
-        return Lowered(apply(ctx.device, self.operation(ctx), self.operands(ctx), output(ctx)))
+        launches = apply(ctx.device, self.operation(ctx), self.operands(ctx), output(ctx))
+        return Lowered(launches, constants=dict(self.constants(ctx)))
 
 
 def inputs(ctx: LowerContext) -> tuple[Operand, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -55,12 +56,11 @@ class _Linear(Elementwise):
             return "scales per block have no kernel"
         return dtype_obstacle(ctx, *tensors) or too_large(tensors)
 
-    def lower(self, ctx: LowerContext) -> Lowered:
-        operands = self.operands(ctx)
-        launches = apply(ctx.device, self.operation(ctx), operands, output(ctx))
-        zero = operands[2]
-        constants = {} if ctx.node.input(2) else {zero.name: np.zeros((), zero.tensor.dtype)}
-        return Lowered(launches, constants=constants)
+    def constants(self, ctx: LowerContext) -> Mapping[str, np.ndarray]:
+        return {} if ctx.node.input(2) else {ctx.local_name("zero_point"): np.zeros((), self.zero_dtype(ctx))}
+
+    def takes_region(self, ctx: LowerContext, index: int) -> bool:
+        return index == 0 and super().takes_region(ctx, index)
 
 
 @operator("QuantizeLinear")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from clnn.graph import TensorType
-from clnn.ops.base import InferContext, LowerContext, Lowered, operator
-from clnn.ops.elementwise import Elementwise, Operand, Operation, apply, inputs, kind_obstacle, output
+from clnn.ops.base import InferContext, LowerContext, operator
+from clnn.ops.elementwise import Elementwise, Operand, Operation, inputs, kind_obstacle
 from clnn.ops.settings import integer, invalid, real
 
 
@@ -185,7 +185,5 @@ class Clip(Elementwise):
         bounds = {**defaults, **given}.items()
         return {name: np.array(bound, dtype) for i, (name, bound) in enumerate(bounds, 1) if not ctx.node.input(i)}
 
-    def lower(self, ctx: LowerContext) -> Lowered:
-        launches = apply(ctx.device, self.operation(ctx), self.operands(ctx), output(ctx))
-        bounds = {ctx.local_name(name): array for name, array in self._bounds(ctx).items()}
-        return Lowered(launches, constants=bounds)
+    def constants(self, ctx: LowerContext) -> Mapping[str, np.ndarray]:
+        return {ctx.local_name(name): array for name, array in self._bounds(ctx).items()}

@@ -1,12 +1,14 @@
-"""Fusion that depends on the device: what lies between two layers stays in the cache of a core."""
+"""Fusion that depends on the device: what lies between layers stays in the cache of a core, or in its registers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Node
 from clnn.ops import LowerContext
+from clnn.ops.chain import chain
 from clnn.ops.separable import separable
 from clnn.plan.types import LoweredGraph
 from clnn.schedule import HOST
@@ -36,3 +38,36 @@ def _sole_conv(readers: dict[str, list[Node]], tensor: str) -> Node | None:
     if len(nodes := readers.get(tensor, ())) != 1 or nodes[0].op != "Conv":
         return None
     return nodes[0] if nodes[0].input(0) == tensor and nodes[0].inputs.count(tensor) == 1 else None
+
+
+def fuse_chains(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:
+    """Join runs of elementwise nodes, each the only reader of the one before, as long as one kernel computes them."""
+    graph, readers = lowered.graph, lowered.graph.consumers()
+    nodes, fused, joined = [], {}, set()
+    for node in graph.nodes:
+        if node.name not in joined:
+            run, whole = _longest_chain(node, lowered, devices, readers)
+            fused[run[-1].name] = whole
+            joined.update(each.name for each in run)
+        if node.name in fused:
+            nodes.append(fused[node.name])
+    return replace(lowered, graph=graph.replace(nodes=tuple(nodes)))
+
+
+def _longest_chain(
+    first: Node, lowered: LoweredGraph, devices: dict[str, DeviceInfo], readers: Mapping[str, list[Node]]
+) -> tuple[list[Node], Node]:
+    """The nodes from ``first`` on that one kernel can compute, and the node that they become together."""
+    graph, schedule = lowered.graph, lowered.schedule
+    run, whole, place = [first], first, schedule.place(first.name)
+    while place != HOST:
+        result = run[-1].outputs[0]
+        followers = readers.get(result, [])
+        if len(followers) != 1 or result in graph.outputs or schedule.place(followers[0].name) != place:
+            break
+        ctx = LowerContext(first, graph.types, graph.constants, devices[place], lowered.exact)
+        longer = chain(ctx, [*run, followers[0]])
+        if longer is None:
+            break
+        run, whole = [*run, followers[0]], longer
+    return run, whole

@@ -8,7 +8,7 @@ from dataclasses import replace
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph
 from clnn.ops import LowerContext, find
-from clnn.plan.fusion import fuse_separable
+from clnn.plan.fusion import fuse_chains, fuse_separable
 from clnn.plan.layout import assign_layouts
 from clnn.plan.regions import place_in_regions
 from clnn.plan.types import LoweredGraph
@@ -28,6 +28,7 @@ def choose_algorithms(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> 
 
 LOWERING = (
     fuse_separable,
+    fuse_chains,
     assign_layouts,
     place_in_regions,
     choose_algorithms,

@@ -57,7 +57,7 @@ class Net:
             [onnx.ValueInfoProto(name=name) for name in outputs],
             self.constants,
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
 
 
 def c2f(net: Net) -> list[str]:

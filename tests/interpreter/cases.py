@@ -61,6 +61,11 @@ def models() -> Iterator[onnx.ModelProto]:
     net = Net()
     deep = net.conv("x", 19, 19, 3, "Relu", group=19, strides=[2, 1])
     yield net.model((1, 19, 5, 7), net.conv(deep, 19, 21))
+    for shape in ((3, 5, 37), (2, 3, 5)):
+        net = Net()
+        scaled = net.node("Mul", "x", net.constant(f32(shape[1], 1)))
+        kept = net.node("Cast", net.node("Less", scaled, net.constant(f32(shape[2]))), to=1)
+        yield net.model(shape, net.node("Sub", net.node("Sigmoid", kept), "x"))
     transposed = [f32(2, 5, 4, 3), f32(5, 7, 3, 2)]
     yield node_model("ConvTranspose", transposed, constants=(1,), strides=[2, 3], pads=[1, 0, 0, 1])
     yield node_model("ConvTranspose", [f32(1, 6, 5), f32(6, 19, 3), f32(19)], constants=(1, 2), dilations=[2])
