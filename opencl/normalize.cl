@@ -1,4 +1,4 @@
-/* Normalisation of groups: softmax, layer, instance, group, RMS and Lp normalisation before scale and bias.
+/* Normalisation of groups: softmax, layer, instance, group, RMS and Lp normalisation.
  *
  * Memory: x has any strides (see lib/groups.h for how its dimensions become groups and elements), y the same ones.
  *
@@ -12,9 +12,11 @@
  *         MEAN_VARIANCE     (x - mean) / (sqrt(variance + inner) + outer)
  *         ROOT_MEAN_SQUARE  x / sqrt(mean of x² + inner)
  *         L1, L2            x / sum of |x|, x / sqrt(sum of x²); 0 where that norm is 0
+ * AFFINE  NONE | SCALE | SCALE_BIAS: by what a result is multiplied, and what is added to that, rounding once
  * TYPE    element type: float or double
  *
  * count: elements per group. means, inverses: null, or per group the mean and 1 / (sqrt(variance + inner) + outer).
+ * scale, bias: tensors that broadcast to x, at strides of their own; null where AFFINE does not ask for them.
  */
 #define SOFTMAX 0
 #define LOG_SOFTMAX 1
@@ -23,8 +25,15 @@
 #define L1 4
 #define L2 5
 
+#define NONE 0
+#define SCALE 1
+#define SCALE_BIAS 2
+
 #ifndef NORM
 #define NORM SOFTMAX
+#endif
+#ifndef AFFINE
+#define AFFINE NONE
 #endif
 #ifndef TYPE
 #define TYPE float
@@ -80,8 +89,17 @@
 #endif
 
 __kernel void normalize_groups(__global const TYPE *restrict x, __global TYPE *restrict y, __global TYPE *restrict means,
-                        __global TYPE *restrict inverses, NEST_ARGUMENTS, int count, float inner, float outer)
+                        __global TYPE *restrict inverses, __global const TYPE *restrict scale,
+                        __global const TYPE *restrict bias, NEST_ARGUMENTS, int count, float inner, float outer,
+                        int scale_k0, int scale_k1, int scale_k2, int scale_k3,
+                        int scale_r0, int scale_r1, int scale_r2, int scale_r3,
+                        int bias_k0, int bias_k1, int bias_k2, int bias_k3,
+                        int bias_r0, int bias_r1, int bias_r2, int bias_r3)
 {
+#if AFFINE != NONE
+    const Beside at_scale = {scale_k0, scale_k1, scale_k2, scale_k3, scale_r0, scale_r1, scale_r2, scale_r3};
+    const Beside at_bias = {bias_k0, bias_k1, bias_k2, bias_k3, bias_r0, bias_r1, bias_r2, bias_r3};
+#endif
     const Nest nest = NEST;
     EACH_BLOCK(&nest) {
         Block block;
@@ -91,9 +109,21 @@ __kernel void normalize_groups(__global const TYPE *restrict x, __global TYPE *r
         V sum = C(0);
         FOLD(&nest, x, &block, sum, PLUS, TERM)
         const V factor = FACTOR(sum);
+#if AFFINE != NONE
+        Block of_scale, of_bias;
+        enter_beside(&nest, &at_scale, &block, &of_scale);
+        enter_beside(&nest, &at_bias, &block, &of_bias);
+#endif
         EACH_VECTOR(&nest) {
             const V v = fetch(x, &block, o);
+#if AFFINE == NONE
             put(RESULT(v), y, &block, o);
+#elif AFFINE == SCALE
+            put(RESULT(v) * FETCH_BESIDE(&nest, scale, &at_scale, &of_scale), y, &block, o);
+#else
+            const V factors = FETCH_BESIDE(&nest, scale, &at_scale, &of_scale);
+            put(fma(RESULT(v), factors, FETCH_BESIDE(&nest, bias, &at_bias, &of_bias)), y, &block, o);
+#endif
         }
         if (means)
             put_groups(centre, means, &block);

@@ -49,6 +49,7 @@ NORMALIZE = Kernel(
             ("SOFTMAX", "LOG_SOFTMAX", "MEAN_VARIANCE", "ROOT_MEAN_SQUARE", "L1", "L2"),
             "which normalisation",
         ),
+        Param("AFFINE", "NONE", ("NONE", "SCALE", "SCALE_BIAS"), "what is done to each result"),
         Param("TYPE", "float", ("float", "double"), "element type"),
         _ACCESS,
         _WIDTH,

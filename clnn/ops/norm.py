@@ -9,7 +9,7 @@ from dataclasses import replace
 from clnn.graph import Node, TensorType
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.elementwise import Elementwise, Operand, Operation, apply, broadcast, following, inputs, output
-from clnn.ops.groups import Groups, groups, groups_obstacle
+from clnn.ops.groups import groups_obstacle
 from clnn.ops.normalize import Statistics, normalize, normalize_obstacle, same_layout
 from clnn.ops.settings import axes as read_axes
 from clnn.ops.settings import axis, integer, invalid, real
@@ -92,11 +92,9 @@ class InstanceNormalization(_Normalization):
 
     def lower(self, ctx: LowerContext) -> Lowered:
         source, target = inputs(ctx)[0], output(ctx)
-        found = groups(source.tensor, self.axes(ctx))
-        scale, bias = _per_channel(ctx, 1), _per_channel(ctx, 2)
+        affine = _per_channel(ctx, 1), _per_channel(ctx, 2)
         return Lowered(
-            normalize(ctx, "MEAN_VARIANCE", found, source, target, inner=_epsilon(ctx))
-            + apply(ctx.device, Operation("FMA", target.tensor.dtype), (target, scale, bias), target)
+            normalize(ctx, "MEAN_VARIANCE", self.axes(ctx), source, target, affine, inner=_epsilon(ctx))
         )
 
 
@@ -120,17 +118,11 @@ class GroupNormalization(_Normalization):
         return Operator.layouts(self, ctx)
 
     def lower(self, ctx: LowerContext) -> Lowered:
-        images, number, *group = self._split_shape(ctx)
-        dtype = ctx.output().dtype
-        split = TensorType((images, number, *group), dtype)
-        length = math.prod(group)
-        found = Groups.of([(images * number, length)], [(length, 1)])
+        split = TensorType(self._split_shape(ctx), ctx.output().dtype)
         source, target = Operand(ctx.node.inputs[0], split), Operand(ctx.node.outputs[0], split)
-        scale, bias = (self._along_channels(ctx, index, split) for index in (1, 2))
-        return Lowered(
-            normalize(ctx, "MEAN_VARIANCE", found, source, target, inner=_epsilon(ctx))
-            + apply(ctx.device, Operation("FMA", dtype), (target, scale, bias), target)
-        )
+        affine = [self._along_channels(ctx, index, split) for index in (1, 2)]
+        axes = range(2, split.rank)
+        return Lowered(normalize(ctx, "MEAN_VARIANCE", axes, source, target, affine, inner=_epsilon(ctx)))
 
     @staticmethod
     def _along_channels(ctx: LowerContext, index: int, split: TensorType) -> Operand:
@@ -178,20 +170,19 @@ class LayerNormalization(_BehindAxis):
         return same_layout(ctx) if len(ctx.node.outputs) == 1 else Operator.layouts(self, ctx)
 
     def lower(self, ctx: LowerContext) -> Lowered:
-        source, scale, *bias = inputs(ctx)
-        target = output(ctx)
+        source, *affine = inputs(ctx)
         names = (*ctx.node.outputs, "", "")
         launches = normalize(
             ctx,
             "MEAN_VARIANCE",
-            groups(source.tensor, self.axes(ctx)),
+            self.axes(ctx),
             source,
-            target,
+            output(ctx),
+            affine,
             inner=_epsilon(ctx),
             statistics=Statistics(names[1] or None, names[2] or None),
         )
-        affine = Operation("FMA" if bias else "MUL", target.tensor.dtype)
-        return Lowered(launches + apply(ctx.device, affine, (target, scale, *bias), target))
+        return Lowered(launches)
 
 
 @operator("RMSNormalization")
@@ -200,11 +191,8 @@ class RMSNormalization(_BehindAxis):
 
     def lower(self, ctx: LowerContext) -> Lowered:
         source, scale = inputs(ctx)
-        target = output(ctx)
-        found = groups(source.tensor, self.axes(ctx))
         return Lowered(
-            normalize(ctx, "ROOT_MEAN_SQUARE", found, source, target, inner=_epsilon(ctx))
-            + apply(ctx.device, Operation("MUL", target.tensor.dtype), (target, scale), target)
+            normalize(ctx, "ROOT_MEAN_SQUARE", self.axes(ctx), source, output(ctx), [scale], inner=_epsilon(ctx))
         )
 
 
@@ -223,8 +211,7 @@ class LpNormalization(_Normalization):
 
     def lower(self, ctx: LowerContext) -> Lowered:
         source, target = inputs(ctx)[0], output(ctx)
-        found = groups(source.tensor, self.axes(ctx))
-        return Lowered(normalize(ctx, f"L{self._p(ctx)}", found, source, target))
+        return Lowered(normalize(ctx, f"L{self._p(ctx)}", self.axes(ctx), source, target))
 
 
 @operator("MeanVarianceNormalization")
@@ -236,6 +223,5 @@ class MeanVarianceNormalization(_Normalization):
 
     def lower(self, ctx: LowerContext) -> Lowered:
         source, target = inputs(ctx)[0], output(ctx)
-        found = groups(source.tensor, self.axes(ctx))
         # The epsilon is that of the function that defines the operator in ONNX.
-        return Lowered(normalize(ctx, "MEAN_VARIANCE", found, source, target, outer=1e-9))
+        return Lowered(normalize(ctx, "MEAN_VARIANCE", self.axes(ctx), source, target, outer=1e-9))

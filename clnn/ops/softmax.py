@@ -49,7 +49,7 @@ class Softmax(_AlongAxis):
     def lower(self, ctx: LowerContext) -> Lowered:
         norm = "SOFTMAX" if ctx.node.op == "Softmax" else "LOG_SOFTMAX"
         source, target = inputs(ctx)[0], output(ctx)
-        return Lowered(normalize(ctx, norm, groups(source.tensor, self.axes(ctx)), source, target))
+        return Lowered(normalize(ctx, norm, self.axes(ctx), source, target))
 
 
 @operator("Hardmax")

@@ -56,11 +56,17 @@ typedef struct {
 #endif
 } Block;
 
-inline int group_start(const Nest *n, int group)
+/* Where a group begins in a tensor of the given strides. */
+inline int group_offset(const Nest *n, int group, int kept_0, int kept_1, int kept_2, int kept_3)
 {
     const int i3 = group % n->k3, rest3 = group / n->k3;
     const int i2 = rest3 % n->k2, rest2 = rest3 / n->k2;
-    return rest2 / n->k1 * n->kept_0 + rest2 % n->k1 * n->kept_1 + i2 * n->kept_2 + i3 * n->kept_3;
+    return rest2 / n->k1 * kept_0 + rest2 % n->k1 * kept_1 + i2 * kept_2 + i3 * kept_3;
+}
+
+inline int group_start(const Nest *n, int group)
+{
+    return group_offset(n, group, n->kept_0, n->kept_1, n->kept_2, n->kept_3);
 }
 
 inline int first_group(const Nest *n)
@@ -190,3 +196,48 @@ inline V lane_numbers(void)
     if (ACCESS == ALONG) {                                                                                   \
         JOIN_LANES(total, STEP)                                                                              \
     }
+
+/* A tensor that broadcasts to x: its strides along the groups and along the elements of one, 0 where it repeats. */
+typedef struct {
+    int kept_0, kept_1, kept_2, kept_3, reduced_0, reduced_1, reduced_2, reduced_3;
+} Beside;
+
+/* The block of such a tensor that belongs to a block of x. */
+inline void enter_beside(const Nest *n, const Beside *at, const Block *of, Block *block)
+{
+    block->first = of->first;
+    block->count = of->count;
+#if ACCESS == GATHER
+    for (int lane = 0; lane < WIDTH; ++lane)
+        block->start[lane] = group_offset(n, of->first + min(lane, of->count - 1),
+                                          at->kept_0, at->kept_1, at->kept_2, at->kept_3);
+#else
+    block->start = group_offset(n, of->first, at->kept_0, at->kept_1, at->kept_2, at->kept_3);
+#endif
+}
+
+/* What belongs to a vector of x: `o` elements from the start of its groups, neighbouring lanes `step` apart. */
+inline V fetch_beside(__global const TYPE *p, const Block *block, int o, int step)
+{
+    TYPE lanes[WIDTH];
+#if ACCESS == GATHER
+    for (int lane = 0; lane < WIDTH; ++lane)
+        lanes[lane] = p[block->start[lane] + o];
+#else
+    p += block->start + o;
+    if (step == 0)
+        return C(p[0]);
+    if (step == 1)
+        return JOIN(vload, WIDTH)(0, p);
+    for (int lane = 0; lane < WIDTH; ++lane)
+        lanes[lane] = p[lane * step];
+#endif
+    return JOIN(vload, WIDTH)(0, lanes);
+}
+
+/* Within EACH_VECTOR: the elements of a tensor beside x that belong to the vector. */
+#define FETCH_BESIDE(n, p, at, block)                                                                        \
+    fetch_beside(p, block,                                                                                   \
+                 i0 * (at)->reduced_0 + i1 * (at)->reduced_1 + i2 * (at)->reduced_2                          \
+                     + (ACCESS == ALONG ? min(i3, (n)->r3 - WIDTH) : i3) * (at)->reduced_3,                  \
+                 ACCESS == ALONG ? (at)->reduced_3 : (at)->kept_3)
