@@ -35,6 +35,8 @@ _SKEW = 16
 """SKEW of winograd.cl."""
 _ROWS = {16: (12,), 32: (8,), 48: (8,), 64: (4, 5), 80: (5,)}
 """Choices of TILE_M for each width of a panel; the best of 4 to 12 on two Zen 5 cores with PoCL 3.1."""
+_NARROW_ROWS = {16: (6,)}
+"""The same where a vector of 16 takes two registers or more, of which there are then 16."""
 _MOST_TILES = 30
 """Tiles per work-item at most: more save nothing on weights, and crowd the cache."""
 
@@ -102,7 +104,8 @@ def _blockings(
 ) -> Iterator[Blocking]:
     grid_rows, grid_columns = tile_grid(window, size)
     all_tiles = window.batch * grid_rows * grid_columns
-    for lanes, rows in ((lanes, rows) for lanes, choices in _ROWS.items() for rows in choices):
+    tile_rows = _ROWS if device.vector_width >= VECTOR else _NARROW_ROWS
+    for lanes, rows in ((lanes, rows) for lanes, choices in tile_rows.items() for rows in choices):
         all_panels = -(-channels_out // lanes)
         for tiles in range(rows, min(_MOST_TILES, all_tiles + rows - 1) + 1, rows):
             if 4 * scratch_floats(size, tiles, channels_in, lanes) > device.local_mem:
@@ -116,6 +119,7 @@ def _blockings(
 # blocking with the least work took 1.05 times as long as the fastest one in the mean, 1.5 times at worst. In
 # floating-point operations at the device's peak:
 _EFFICIENCY = {16: 0.75, 32: 0.84, 48: 0.85, 64: 0.88, 80: 0.88}
+_NARROW_EFFICIENCY = 0.6  # not measured: that of the same tile in CPU_TILES, less what the transforms spill
 _TRANSFORM_WORK = 65.0 / VECTOR  # per element of a transformed tile
 _WEIGHT_WORK = 20.0  # per weight, to read it from memory
 _REREAD_WORK = 4.0  # per weight that a work-item reads from a cache
@@ -126,11 +130,12 @@ _ITEM_WORK = 5e5
 
 def _work(blocking: Blocking, all_tiles: int, channels_in: int, channels_out: int, device: DeviceInfo) -> float:
     positions, all_panels = (blocking.size + 2) ** 2, -(-channels_out // blocking.lanes)
+    efficiency = _EFFICIENCY[blocking.lanes] if device.vector_width >= VECTOR else _NARROW_EFFICIENCY
 
     def item(tiles: int, panels: int) -> float:
         columns = panels * blocking.lanes
         padded = -(-tiles // blocking.rows) * blocking.rows
-        products = 2.0 * padded * channels_in * columns / _EFFICIENCY[blocking.lanes]
+        products = 2.0 * padded * channels_in * columns / efficiency
         transforms = _TRANSFORM_WORK * tiles * (channels_in + columns)
         weights = channels_in * columns
         reread = _REREAD_WORK if positions * weights <= _CACHED_WEIGHTS else _FAR_REREAD_WORK

@@ -119,7 +119,7 @@ def winograd_of(size: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         only = tuple(each for each in convolution.ALGORITHMS if each.name == f"Winograd F({size}×{size})")
         patch.setattr(convolution, "ALGORITHMS", only)
-        patch.setattr(winograd, "_ROWS", {16: (4,)})
+        patch.setattr(winograd, "_NARROW_ROWS", {16: (4,)})
         yield
 
 

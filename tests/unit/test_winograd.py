@@ -9,6 +9,7 @@ import pytest
 
 from clnn.devices.info import DeviceInfo
 from clnn.graph import CHANNELS_LAST, Node, TensorType
+from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, scratch_floats
 from clnn.ops import LowerContext
 from clnn.ops.convolution import ALGORITHMS, read_convolution
@@ -37,6 +38,14 @@ def test_weights_that_the_kernel_cannot_count():
     assert applicable(1024, 49152) == {"implicit GEMM", "Winograd F(2×2)", "Winograd F(4×4)"}
     assert applicable(1024, 65536) == {"implicit GEMM", "Winograd F(2×2)"}
     assert applicable(1024, 147456) == {"implicit GEMM"}
+
+
+def test_accumulators_fit_the_registers():
+    """32 registers of 16 lanes, or 16 of 8, of which an accumulator takes two."""
+    window = Window(1, 40, 40, 40, 40, 3, 3, pad_top=1, pad_left=1)
+    for vector_width, most in ((16, 28), (8, 6)):
+        blocking = choose_blocking(window, 64, 64, 4, replace(CPU, vector_width=vector_width))
+        assert blocking.rows * blocking.lanes // 16 <= most
 
 
 @pytest.mark.parametrize("size", [2, 4])
