@@ -8,6 +8,7 @@ fixed seed with He et al.'s variance, so that activations stay in a sane range.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -253,13 +254,20 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
 }
 
 
-def main(folder: str, *names: str) -> None:
-    target = Path(folder)
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description="Write networks with random weights as ONNX files.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", help=f"all of {', '.join(NETWORKS)} by default")
+    options = parser.parse_args(arguments)
+    unknown = set(options.names) - set(NETWORKS)
+    if unknown:
+        parser.error(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+    target = options.folder
     target.mkdir(parents=True, exist_ok=True)
-    for name in names or NETWORKS:
+    for name in options.names or NETWORKS:
         onnx.save(NETWORKS[name](), target / f"{name}.onnx")
         print(target / f"{name}.onnx")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

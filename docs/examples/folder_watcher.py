@@ -15,7 +15,10 @@ def watch(folder: Path, detector: clnn.Detector, log: TextIO, stop: threading.Ev
     done: dict[Path, tuple[int, int]] = {}
     while not stop.wait(every_s):
         for path in sorted(folder.glob("*.jpg")):
-            state = (path.stat().st_size, path.stat().st_mtime_ns)
+            try:
+                state = (path.stat().st_size, path.stat().st_mtime_ns)
+            except FileNotFoundError:  # it went away since the folder was listed
+                continue
             # A photo that still grows is left for the next round.
             if seen.get(path) == state and done.get(path) != state:
                 try:

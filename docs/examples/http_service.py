@@ -19,12 +19,12 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        if not 0 < length <= LARGEST_BYTES:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or not 0 < int(length) <= LARGEST_BYTES:
             self.answer(413, {"error": f"send 1 to {LARGEST_BYTES} bytes, with their Content-Length"})
             return
         try:
-            found = self.server.detector(self.rfile.read(length))
+            found = self.server.detector(self.rfile.read(int(length)))
         except clnn.InputError as error:
             self.answer(400, {"error": str(error)})
         except clnn.ClnnError as error:
