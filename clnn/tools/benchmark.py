@@ -158,8 +158,8 @@ def _interleave(
 def _wait_for_idle() -> None:
     """Wait until no thread of this process computes any more, or until ``SETTLE_S`` have passed.
 
-    onnxruntime's threads spin after a run in case another follows, for some 35 ms here, and take half a core from whoever
-    runs meanwhile: clnn took 20.0 instead of 14.7 ms on YOLOv8n.
+    onnxruntime's threads spin after a run in case another follows, for some 35 ms here, and take half a core from
+    whoever runs meanwhile: clnn took 20.0 instead of 14.7 ms on YOLOv8n.
     """
     deadline = time.perf_counter() + SETTLE_S
     while time.perf_counter() < deadline:
