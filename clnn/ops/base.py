@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.errors import ModelFormatError, UnsupportedError
 from clnn.graph import PLAIN, Node, TensorType
 from clnn.kernels import Launch
@@ -90,6 +91,7 @@ class Lowered:
     ``constants`` are arrays to put on the device once (packed weights), ``scratch`` the bytes of tensors
     that live only during these launches, ``alias`` maps an output to the input whose memory it shares
     (then no launch writes it). ``choice`` says which algorithm was taken, ``reason`` why, where there were several.
+    ``work`` is what the last launch has to do, where the algorithm knows better than ``Operator.cost``.
     """
 
     launches: tuple[Launch, ...] = ()
@@ -98,6 +100,7 @@ class Lowered:
     alias: Mapping[str, str] = field(default_factory=dict)
     choice: str = ""
     reason: str = ""
+    work: Work | None = None
 
 
 @dataclass(frozen=True)

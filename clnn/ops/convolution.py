@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.kernels import direct, winograd
 from clnn.kernels.depthwise import MIN_CHANNELS, launch_depthwise
@@ -74,8 +75,13 @@ class Algorithm:
 
 
 def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorithm]]:
-    """The algorithms that apply, least work first; that of bringing x into the layout they read included."""
+    """The algorithms that apply, least work first; that of bringing x into the layout they read included.
+
+    They are compared as on one compute unit, so that devices of one driver choose alike, however many units each has,
+    and so compute the same bits.
+    """
     x = ctx.type(0)
+    ctx = replace(ctx, device=replace(ctx.device, compute_units=1))
     usable = [
         (
             algorithm.work(conv, ctx) + (0.0 if x.same_memory(algorithm.layout) else _RELAYOUT_WORK * x.size),
@@ -97,6 +103,8 @@ def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     ranking = _ranking(conv, ctx)
     work, best = next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
     lowered = best.lower(conv, ctx)
+    moved = sum(ctx.types[name].nbytes for name in (*ctx.node.inputs, *ctx.node.outputs) if name)
+    lowered = replace(lowered, work=Work(lowered.launches[-1].kernel.name, best.work(conv, ctx), moved))
     others = [(work, algorithm) for work, algorithm in ranking if algorithm is not best]
     if not others:
         return lowered

@@ -94,7 +94,9 @@ class _Builder:
         for name, nbytes in lowered.scratch.items():
             self._nbytes[device, name] = nbytes
         for position, launch in enumerate(lowered.launches):
-            self.steps.append(Run(node.name, device, launch, waits_for if position == 0 else ()))
+            last = position == len(lowered.launches) - 1
+            waits = waits_for if position == 0 else ()
+            self.steps.append(Run(node.name, device, launch, waits, lowered.work if last else None))
             for arg in launch.args:
                 if isinstance(arg, str):
                     self._touch(arg, device)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.graph import Graph
-from clnn.ops import LowerContext, find
+from clnn.ops import LowerContext, Lowered, Operator, find
 from clnn.plan.fusion import fuse_chains, fuse_separable
 from clnn.plan.layout import assign_layouts
 from clnn.plan.regions import place_in_regions
@@ -22,8 +23,17 @@ def choose_algorithms(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> 
         place = lowered.schedule.place(node.name)
         if place != HOST:
             ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact)
-            launches[node.name] = find(node.op).lower(ctx)
+            launches[node.name] = _with_work(find(node.op), ctx)
     return replace(lowered, lowered=launches)
+
+
+def _with_work(op: Operator, ctx: LowerContext) -> Lowered:
+    """The node's launches, with what the last of them has to do where the operator did not say."""
+    lowered = op.lower(ctx)
+    if lowered.work is not None or not lowered.launches:
+        return lowered
+    cost = op.cost(ctx.node, ctx.types)
+    return replace(lowered, work=Work(lowered.launches[-1].kernel.name, cost.flops, cost.bytes))
 
 
 LOWERING = (

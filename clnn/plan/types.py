@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clnn.devices.model import Work
 from clnn.graph import Graph, Node
 from clnn.kernels import Launch
 from clnn.ops import Lowered
@@ -30,12 +31,13 @@ class LoweredGraph:
 
 @dataclass(frozen=True)
 class Run:
-    """Launch a kernel on a device."""
+    """Launch a kernel on a device. ``work`` is what it has to do, ``None`` where that counts for nothing."""
 
     node: str
     device: str
     launch: Launch
     waits_for: tuple[int, ...] = ()
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
