@@ -34,7 +34,7 @@ from clnn.plan import Run
 from clnn.runtime import calibration, programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.loader import opencl
-from clnn.runtime.memory import allocate, upload
+from clnn.runtime.memory import ArenaBuffers, upload
 from clnn.session import plan_graph
 
 FMA_LOOP = Path(__file__).with_name("fma.c")
@@ -124,7 +124,8 @@ def on_device(model: onnx.ModelProto, opened: OpenDevice, launches: int) -> tupl
     """A function that runs the layer ``launches`` times and waits, and how the layer is computed."""
     cl = opencl()
     plan = plan_graph(frontend.load(model), {"x": _shape(model)}, [opened.info])
-    buffers = allocate(opened.context, plan.arenas[opened.info.id], plan.offsets)
+    arena = ArenaBuffers(plan.arenas[opened.info.id], {opened.info.id: opened})
+    buffers = dict(arena.of[opened.info.id])
     for name, array in plan.constants[opened.info.id].items():
         buffers[name] = upload(opened.context, array, opened.info.host_memory)
     queue = cl.CommandQueue(opened.context, opened.device)

@@ -223,9 +223,10 @@ def plan_graph(
         UnsupportedError, OutOfMemoryError, UsageError: as for ``InferenceSession``.
     """
     graph = passes.run(passes.bind(source, shapes))
-    scheduled = schedule.find_policy(policy)(graph, devices, schedule.CostModel())
+    costs = schedule.CostModel()
+    scheduled = schedule.find_policy(policy)(graph, devices, costs)
     _warn_of_host(scheduled, graph)
-    return build(lower(graph, scheduled, devices, exact), devices)
+    return build(lower(graph, scheduled, devices, exact, costs.machine), devices)
 
 
 def _warn_of_host(scheduled: schedule.Schedule, graph: Graph) -> None:

@@ -54,10 +54,11 @@ __kernel __attribute__((reqd_work_group_size(GROUP_X, GROUP_Y, 1))) void gemm_lo
     const int4 slice = slices[get_global_id(2)];
     const int item = get_local_id(1) * GROUP_X + get_local_id(0);
     const int depth = kernel_h * kernel_w * channels_in;
-    const int first = get_group_id(1) * TILE_M;
+    /* from the ids of work-items, which count the offset of a launch of a part; those of groups do not */
+    const int first = get_global_id(1) / GROUP_Y * TILE_M;
     const int c = get_global_id(0) * 4;
     x += slice.s0;
-    weights += slice.s1 + get_group_id(0) * depth * LANES;
+    weights += slice.s1 + get_global_id(0) / GROUP_X * depth * LANES;
 
     float4 acc[MICRO];
 #pragma unroll

@@ -11,6 +11,11 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clnn.devices.info import DeviceInfo
+
+GUESS_GFLOPS, GUESS_BANDWIDTH_GBS = 100.0, 10.0
+"""What a device is taken for of which nothing is known; only ratios matter then."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -116,6 +121,11 @@ class MachineModel:
 
     devices: Mapping[str, DeviceModel] = field(default_factory=dict)
     links: Mapping[tuple[str, str], Link] = field(default_factory=dict)
+
+    def model(self, info: DeviceInfo) -> DeviceModel:
+        """The model of a device; the roofline of its two figures, or of a guess at them, where there is none."""
+        known = self.devices.get(info.id)
+        return known or DeviceModel.roofline(info.gflops or GUESS_GFLOPS, info.bandwidth_gbs or GUESS_BANDWIDTH_GBS)
 
     def transfer_ms(self, source: str, destination: str, nbytes: float) -> float:
         """Time to move ``nbytes`` between two devices, or a device and the host; 0 where no link is known."""

@@ -6,7 +6,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.kernels.kernel import Kernel, Launch, Param
 from clnn.kernels.window import Window
 
-COL2IM = Kernel("col2im", "col2im.cl", (Param("LANES", 16, (4, 16), "channels that a work-item keeps"),))
+COL2IM = Kernel("col2im", "col2im.cl", (Param("LANES", 16, (4, 16), "channels that a work-item keeps"),), cuts=(0, 1))
 
 ITEM_LOADS = 4_000
 """Vector loads of one work-item on a CPU device: about 10 µs."""

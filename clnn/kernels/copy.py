@@ -21,6 +21,7 @@ COPY = Kernel(
             "the inner loops: contiguous in both, one element repeated, 16×16 tiles turned over, or any strides",
         ),
     ),
+    cuts=(0, 1, 2),
 )
 
 REMAP = Kernel(
@@ -30,6 +31,7 @@ REMAP = Kernel(
         _TYPE,
         Param("RUN", 1, (0, 1), "whether the innermost dimension is copied as it is, without a table"),
     ),
+    cuts=(0, 1, 2),
 )
 
 INDEX_TYPES = {"int32": "int", "int64": "long"}

@@ -33,6 +33,7 @@ CONV_DIRECT = Kernel(
             "(TILE_M + KERNEL_W)·TILE_N accumulators and weights fit 32 vector registers",
         ),
     ),
+    cuts=(0, 1),
 )
 
 MAX_CHANNELS = 4

@@ -24,6 +24,7 @@ CONV_GEMM = Kernel(
         *EPILOGUE_PARAMS,
     ),
     (Constraint(lambda p: p["TILE_M"] * p["TILE_N"] <= 28, "TILE_M·TILE_N accumulators fit 32 vector registers"),),
+    cuts=(0, 1, 2),
 )
 
 GEMM_LOCAL = Kernel(
@@ -41,6 +42,7 @@ GEMM_LOCAL = Kernel(
         Constraint(lambda p: group_items(p["TILE_M"], p["TILE_N"], p["MICRO"]) <= 1024, "at most 1024 work-items"),
     ),
     local_bytes=lambda p: 4 * p["TILE_K"] * (p["TILE_M"] + 1 + p["TILE_N"]),
+    cuts=(0, 1, 2),
 )
 
 PACK = Kernel("pack", "pack.cl")

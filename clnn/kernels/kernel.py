@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clnn.errors import UsageError
@@ -46,7 +46,9 @@ class Constraint:
 class Kernel:
     """A kernel function, the file in ``opencl/`` that defines it and its parameters.
 
-    ``local_bytes`` gives the local memory that a work-group takes for a choice of parameters.
+    ``local_bytes`` gives the local memory that a work-group takes for a choice of parameters. ``cuts`` are the
+    dimensions of the index space along which a launch may be cut in several, computed in any order or at once: no two
+    work-groups write the same memory, and none asks how many there are.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Kernel:
     params: tuple[Param, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     local_bytes: Callable[[Mapping[str, Value]], int] = lambda values: 0
+    cuts: tuple[int, ...] = ()
 
     def configure(self, **values: Value) -> tuple[tuple[str, Value], ...]:
         """Complete ``values`` with the defaults and check them.
@@ -86,18 +89,33 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: a configured kernel, its arguments in order and its index space."""
+    """One launch: a configured kernel, its arguments in order and its index space, which begins at ``offset``."""
 
     kernel: Kernel
     params: tuple[tuple[str, Value], ...]
     args: tuple[Arg, ...]
     global_size: tuple[int, ...]
     local_size: tuple[int, ...] | None = None
+    offset: tuple[int, ...] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
         """Compiler options; two launches with the same kernel and options share a program."""
         return tuple(f"-D{name}={value}" for name, value in self.params)
+
+    def groups(self, axis: int) -> int:
+        """Work-groups along a dimension of the index space."""
+        return self.global_size[axis] // self._group(axis)
+
+    def part(self, axis: int, start: int, stop: int) -> Launch:
+        """The launch of the work-groups from ``start`` to ``stop``, without it, along ``axis``."""
+        group = self._group(axis)
+        size, offset = list(self.global_size), list(self.offset or (0,) * len(self.global_size))
+        size[axis], offset[axis] = (stop - start) * group, offset[axis] + start * group
+        return replace(self, global_size=tuple(size), offset=tuple(offset))
+
+    def _group(self, axis: int) -> int:
+        return self.local_size[axis] if self.local_size else 1
 
     def __str__(self) -> str:
         params: Any = " ".join(f"{name}={value}" for name, value in self.params)

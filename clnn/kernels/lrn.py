@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from clnn.kernels.kernel import Kernel, Param
 
-LRN = Kernel("lrn", "lrn.cl", (Param("WIDTH", 16, (4, 16), "lanes of a vector"),))
+LRN = Kernel("lrn", "lrn.cl", (Param("WIDTH", 16, (4, 16), "lanes of a vector"),), cuts=(0,))

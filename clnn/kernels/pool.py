@@ -24,4 +24,5 @@ POOL = Kernel(
             "INDICES needs OP=MAX",
         ),
     ),
+    cuts=(1,),
 )

@@ -25,6 +25,7 @@ REDUCE = Kernel(
         _ACCESS,
         _WIDTH,
     ),
+    cuts=(1,),
 )
 
 ARGREDUCE = Kernel(
@@ -37,6 +38,7 @@ ARGREDUCE = Kernel(
         _ACCESS,
         _WIDTH,
     ),
+    cuts=(1,),
 )
 
 NORMALIZE = Kernel(
@@ -54,4 +56,5 @@ NORMALIZE = Kernel(
         _ACCESS,
         _WIDTH,
     ),
+    cuts=(1,),
 )

@@ -18,6 +18,7 @@ SEPARABLE = Kernel(
         *EPILOGUE_PARAMS,
     ),
     CONV_GEMM.constraints,
+    cuts=(0,),
 )
 
 MIN_CHANNELS = VECTOR

@@ -26,6 +26,7 @@ WINOGRAD = Kernel(
         *EPILOGUE_PARAMS,
     ),
     (Constraint(lambda p: p["TILE_M"] * p["TILE_N"] <= 28, "TILE_M·TILE_N accumulators fit 32 vector registers"),),
+    cuts=(0, 1),
 )
 
 MIN_CHANNELS = VECTOR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +10,15 @@ import numpy as np
 from clnn.devices.info import DeviceInfo
 from clnn.errors import OutOfMemoryError
 from clnn.graph import PLAIN, Node
+from clnn.kernels import Launch
+from clnn.ops import Lowered
+from clnn.plan.clocks import Clocks
+from clnn.plan.divide import Part
 from clnn.plan.layout import converted_name
-from clnn.plan.memory import Interval, lower_bound, place
-from clnn.plan.types import Arena, Copy, Host, LoweredGraph, Placement, Plan, Run, Step
+from clnn.plan.memories import memories
+from clnn.plan.memory import lower_bound, place
+from clnn.plan.tenancy import Tenancy
+from clnn.plan.types import Arena, Copy, Host, LoweredGraph, Placement, Plan, Run
 from clnn.schedule import HOST
 
 
@@ -22,165 +28,185 @@ def build(lowered: LoweredGraph, devices: Sequence[DeviceInfo]) -> Plan:
     Raises:
         OutOfMemoryError: an arena is larger than its device can allocate.
     """
-    by_id = {device.id: device for device in devices}
-    builder = _Builder(lowered)
+    where = memories(lowered.schedule, devices)
+    builder = _Builder(lowered, where)
     for name in lowered.graph.inputs:
-        builder.written(name, HOST, -1)
+        builder.written(name, HOST, ())
     for node in lowered.graph.nodes:
         builder.add(node)
     for name in dict.fromkeys(lowered.outputs.values()):
         builder.bring(name, HOST)
-    arenas, offsets = {}, {}
-    for device_id, intervals in builder.intervals().items():
-        device = by_id[device_id]
-        positions, nbytes = place(intervals, device.alignment)
-        if nbytes > device.max_alloc:
-            raise OutOfMemoryError(
-                f"the network needs an arena of {nbytes / 1e6:.0f} MB, {device.id} allocates at most "
-                f"{device.max_alloc / 1e6:.0f} MB at once; use a smaller input or batch, or another device"
-            )
-        arenas[device_id] = Arena(device_id, nbytes, lower_bound(intervals, device.alignment))
-        sizes = {interval.name: interval.nbytes for interval in intervals}
-        roots = {name: Placement(device_id, positions[name], sizes[name]) for name in positions}
-        offsets |= builder.placements(device_id, roots)
+    arenas = {}
+    for memory in dict.fromkeys(where.values()):
+        sharing = [device for device in devices if where.get(device.id) == memory]
+        if (arena := _arena(builder.tenancy, memory, sharing)) is not None:
+            arenas[memory] = arena
     # What steps read is in the plan's own constants; the others, weights before they were packed, may go.
     lowered = replace(lowered, graph=lowered.graph.replace(constants={}))
-    return Plan(
-        lowered, tuple(builder.steps), arenas, offsets, builder.device_constants, builder.host_constants
-    )
+    own = {device.id: where[device.id] for device in devices if device.id in where}
+    constants = builder.constants
+    return Plan(lowered, tuple(builder.clocks.steps), own, arenas, constants, builder.host_constants)
+
+
+def _arena(tenancy: Tenancy, memory: str, devices: Sequence[DeviceInfo]) -> Arena | None:
+    """The arena of a memory in which these devices work; ``None`` where no tensor lies in it."""
+    intervals = tenancy.intervals(memory)
+    if not intervals:
+        return None
+    alignment = max(device.alignment for device in devices)
+    positions, nbytes = place(intervals, alignment)
+    smallest = min(devices, key=lambda device: device.max_alloc)
+    if nbytes > smallest.max_alloc:
+        raise OutOfMemoryError(
+            f"the network needs an arena of {nbytes / 1e6:.0f} MB, {smallest.id} allocates at most "
+            f"{smallest.max_alloc / 1e6:.0f} MB at once; use a smaller input or batch, or another device"
+        )
+    roots = {interval.name: Placement(positions[interval.name], interval.nbytes) for interval in intervals}
+    offsets = tenancy.placements(memory, roots)
+    ids = tuple(device.id for device in devices)
+    return Arena(ids, nbytes, lower_bound(intervals, alignment), offsets)
 
 
 class _Builder:
-    """Steps in order, and for each device the first and last step that touches each block of memory."""
+    """Steps in order, what each waits for, and where each tensor is."""
 
-    def __init__(self, lowered: LoweredGraph) -> None:
+    def __init__(self, lowered: LoweredGraph, where: Mapping[str, str]) -> None:
         self.lowered = lowered
         self.graph = lowered.graph
-        self.steps: list[Step] = []
-        self.device_constants: dict[str, dict[str, np.ndarray]] = {}
+        self.clocks = Clocks()
+        self.tenancy = Tenancy(lowered.graph.types, self.clocks)
+        self.constants: dict[str, dict[str, np.ndarray]] = {}
         self.host_constants: dict[str, np.ndarray] = {}
-        # (place, tensor) -> the step that wrote it there; -1 for what is there from the start.
-        self._writer: dict[tuple[str, str], int] = {}
-        # (device, tensor) -> the tensor whose memory it shares.
-        self._root: dict[tuple[str, str], str] = {}
-        self._nbytes: dict[tuple[str, str], int] = {}
-        self._span: dict[tuple[str, str], tuple[int, int]] = {}
+        self._memory = {**where, HOST: HOST}
+        # (memory, tensor) -> the steps that wrote it there, none for what is there from the start.
+        self._writers: dict[tuple[str, str], tuple[int, ...]] = {}
 
     def add(self, node: Node) -> None:
         """Append the steps that compute ``node`` where the schedule puts it."""
-        where = self.lowered.schedule.place(node.name)
-        if where == HOST:
+        place = self.lowered.schedule.place(node.name)
+        if place == HOST:
             self._add_host(node)
         else:
-            self._add_device(node, where)
+            self._add_device(node, place)
 
     def _add_host(self, node: Node) -> None:
         sources = {name: self._plain(name) for name in node.reads}
-        waits_for = tuple(sorted({self.bring(name, HOST) for name in sources.values()} - {-1}))
-        self.steps.append(Host(node, sources, waits_for))
+        writers = [step for name in sources.values() for step in self.bring(name, HOST)]
+        step = self.clocks.add(Host(node, sources), HOST, writers)
         for name in node.outputs:
-            self.written(name, HOST, len(self.steps) - 1)
+            self.written(name, HOST, (step,))
 
     def _plain(self, name: str) -> str:
         return name if self.graph.types[name].layout == PLAIN else converted_name(name, PLAIN)
 
-    def _add_device(self, node: Node, device: str) -> None:
-        lowered = self.lowered.lowered[node.name]
-        self.device_constants.setdefault(device, {}).update(lowered.constants)
-        read = {arg for launch in lowered.launches for arg in launch.args if isinstance(arg, str)}
-        read |= set(lowered.alias.values()) | self._shared_inputs(node)
+    def _add_device(self, node: Node, place: str) -> None:
+        lowered, memory = self.lowered.lowered[node.name], self._memory[place]
+        parts = self.lowered.parts.get(node.name) or [(Part(place, launch, 1.0),) for launch in lowered.launches]
+        first = parts[0][0].device if parts else self.lowered.schedule.members(place)[0]
+        self.constants.setdefault(memory, {}).update(lowered.constants)
+        inherited = self._inputs(node, lowered)
         own = {*node.outputs, *lowered.scratch, *lowered.constants}
-        waits_for = tuple(sorted({self._arrival(name, device) for name in sorted(read - own)} - {-1}))
+        for name in sorted({*inherited, *_tensors(lowered.launches)} - own):
+            self.bring(name, memory, first)
         for name, nbytes in lowered.scratch.items():
-            self._nbytes[device, name] = nbytes
-        for position, launch in enumerate(lowered.launches):
-            last = position == len(lowered.launches) - 1
-            waits = waits_for if position == 0 else ()
-            self.steps.append(Run(node.name, device, launch, waits, lowered.work if last else None))
-            for arg in launch.args:
-                if isinstance(arg, str):
-                    self._touch(arg, device)
-        for name in filter(None, node.outputs):
-            if name in lowered.alias:
-                self._share(name, lowered.alias[name], device)
-            else:
-                self.written(name, device, len(self.steps) - 1)
+            self.tenancy.enter(memory, name, nbytes)
+        for launch, cut in zip(lowered.launches, parts, strict=True):
+            self._add_launch(node, launch, cut, memory, lowered if launch is lowered.launches[-1] else None)
+        self._add_outputs(node, lowered, memory, inherited)
 
-    def _shared_inputs(self, node: Node) -> set[str]:
-        """The inputs of a node in whose memory outputs of it lie: they must be there although no launch reads them."""
+    def _add_launch(
+        self, node: Node, launch: Launch, parts: Iterable[Part], memory: str, lowered: Lowered | None
+    ) -> None:
+        """Append the steps of the parts of a launch, which do not wait for each other."""
+        tensors = [name for name in _tensors([launch]) if (memory, name) in self._writers]
+        writers = [step for name in tensors for step in self._writers[memory, name]]
+        steps = []
+        for part in parts:
+            work = lowered.work.part(part.share) if lowered and lowered.work else None
+            step = self.clocks.add(Run(node.name, part.device, part.launch, work=work), part.device, writers)
+            steps.append(step)
+            for name in _tensors([launch]):
+                self.tenancy.touch(memory, name)
+        for name in _tensors([launch]):
+            if name in node.outputs or self._is_scratch(node, name):
+                self._writers[memory, name] = (*self._writers.get((memory, name), ()), *steps)
+
+    def _is_scratch(self, node: Node, name: str) -> bool:
+        return name in self.lowered.lowered[node.name].scratch
+
+    def _inputs(self, node: Node, lowered: Lowered) -> set[str]:
+        """The inputs in whose memory outputs lie: they must be there although no launch reads them."""
         types = self.graph.types
         homes = {types[name].region.home for name in node.outputs if name and types[name].region is not None}
-        return {name for name in node.reads if types[name].home(name) in homes}
+        whole = {name for name in node.outputs if name and any(types[x].home(x) == name for x in node.reads)}
+        inside = {name for name in node.reads if types[name].home(name) in homes | whole}
+        return {*lowered.alias.values(), *inside}
 
-    def _share(self, name: str, source: str, device: str) -> None:
+    def _add_outputs(self, node: Node, lowered: Lowered, memory: str, inherited: Iterable[str]) -> None:
+        """Note who wrote the outputs: the launches, and whoever wrote the inputs in whose memory they lie."""
+        before = [step for name in inherited for step in self._writers.get((memory, name), ())]
+        for name in filter(None, node.outputs):
+            if name in lowered.alias:
+                self._share(name, lowered.alias[name], memory)
+            steps = (*self._writers.get((memory, name), ()), *before)
+            self.written(name, memory, self.clocks.latest(steps))
+
+    def _share(self, name: str, source: str, memory: str) -> None:
         """Let tensor ``name`` be the memory of ``source``."""
-        root = self._root[device, name] = self._find(device, source)
-        self._writer[device, name] = len(self.steps) - 1
-        constants = self.device_constants.get(device, {})
+        root = self.tenancy.share(memory, name, source)
+        constants = self.constants.get(memory, {})
         if root in constants:
             constants[name] = constants[root]
 
-    def _arrival(self, name: str, device: str) -> int:
-        """The step at another place after which ``name`` is on the device; -1 if nothing is to wait for."""
-        step = self.bring(name, device)
-        return step if step >= 0 and isinstance(self.steps[step], Copy | Host) else -1
+    def bring(self, name: str, memory: str, device: str = HOST) -> tuple[int, ...]:
+        """Make tensor ``name`` available in ``memory``, by the queue of ``device``; the steps that wrote it there."""
+        key = memory, name
+        if key not in self._writers:
+            if name in self.graph.constants:
+                self._place_constant(name, memory)
+            else:
+                self._copy(name, memory, device)
+        self.tenancy.touch(memory, name)
+        return self._writers[key]
 
-    def bring(self, name: str, where: str) -> int:
-        """Make tensor ``name`` available at ``where`` and return the step that does so."""
-        if (where, name) in self._writer:
-            step = self._writer[where, name]
-            self._touch(name, where)
-            return step
-        if name in self.graph.constants:
-            return self._place_constant(name, where)
-        source = next(place for place, tensor in self._writer if tensor == name)
-        written = self._writer[source, name]
-        self.steps.append(Copy(name, source, where, (written,) if written >= 0 else ()))
-        self._touch(name, source)
-        self.written(name, where, len(self.steps) - 1)
-        return len(self.steps) - 1
+    def _copy(self, name: str, memory: str, device: str) -> None:
+        """Copy a tensor from where it is, through the host where both memories are devices' own."""
+        source = HOST if (HOST, name) in self._writers else next(at for at, each in self._writers if each == name)
+        if HOST not in (source, memory):
+            self._copy(name, HOST, device)
+            source = HOST
+        writers = self._writers[source, name]
+        queue = device if source == HOST else self._reader(source, writers)
+        step = self.clocks.add(Copy(name, source, memory, queue), queue, writers)
+        self.tenancy.touch(source, name)
+        self.written(name, memory, (step,))
 
-    def _place_constant(self, name: str, where: str) -> int:
+    def _reader(self, memory: str, writers: tuple[int, ...]) -> str:
+        """The device to read a tensor of a memory with: one that wrote it, as its queue need not wait for itself."""
+        if writers:
+            return self.clocks.queue(max(writers))
+        # Nobody wrote it: it has no elements.
+        return next(self.lowered.schedule.members(place)[0] for place, own in self._memory.items() if own == memory)
+
+    def _place_constant(self, name: str, memory: str) -> None:
         array, tensor = self.graph.constants[name], self.graph.types[name]
-        if where == HOST:
+        if memory == HOST:
             self.host_constants[name] = array
         else:
             physical = np.ascontiguousarray(array.transpose(tensor.order)) if array.ndim else array
-            self.device_constants.setdefault(where, {})[name] = physical
-        self._writer[where, name] = -1
-        return -1
+            self.constants.setdefault(memory, {})[name] = physical
+        self._writers[memory, name] = ()
 
-    def written(self, name: str, where: str, step: int) -> None:
-        """Note that ``step`` writes tensor ``name`` at ``where``."""
+    def written(self, name: str, memory: str, steps: tuple[int, ...]) -> None:
+        """Note that ``steps`` wrote tensor ``name`` in ``memory``."""
         if not name:
             return
-        self._writer[where, name] = step
-        if where != HOST:
-            self._nbytes[where, name] = self.graph.types[name].nbytes
-            self._touch(name, where)
+        self._writers[memory, name] = steps
+        if memory != HOST and not self.tenancy.shares(memory, name):
+            self.tenancy.enter(memory, name, self.graph.types[name].nbytes)
+            self.tenancy.touch(memory, name)
 
-    def _find(self, device: str, name: str) -> str:
-        """The tensor, or scratch, in whose memory ``name`` lies."""
-        home = self.graph.types[name].home(name) if name in self.graph.types else name
-        return self._root.get((device, home), home)
 
-    def _touch(self, name: str, where: str) -> None:
-        if where == HOST:
-            return
-        key = (where, self._find(where, name))
-        now = max(len(self.steps) - 1, 0)
-        first, last = self._span.get(key, (now, now))
-        self._span[key] = (min(first, now), max(last, now))
-
-    def intervals(self) -> Mapping[str, list[Interval]]:
-        """Blocks of memory per device; constants have memory of their own."""
-        found: dict[str, list[Interval]] = {}
-        for (device, name), (first, last) in self._span.items():
-            if (device, name) in self._nbytes and name == self._find(device, name):
-                found.setdefault(device, []).append(Interval(name, self._nbytes[device, name], first, last))
-        return found
-
-    def placements(self, device: str, roots: Mapping[str, Placement]) -> dict[str, Placement]:
-        """Placements of the blocks and of the tensors that share them."""
-        own = (name for where, name in (*self._nbytes, *self._root) if where == device)
-        return {name: roots[root] for name in own if (root := self._find(device, name)) in roots}
+def _tensors(launches: Iterable[Launch]) -> list[str]:
+    """The tensors and constants that launches name, in order."""
+    return list(dict.fromkeys(arg for launch in launches for arg in launch.args if isinstance(arg, str)))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clnn.devices.info import DeviceInfo
-from clnn.devices.model import Work
+from clnn.devices.model import MachineModel, Work
 from clnn.graph import Graph
 from clnn.ops import LowerContext, Lowered, Operator, find
+from clnn.plan.divide import divide_node
 from clnn.plan.fusion import fuse_chains, fuse_separable
 from clnn.plan.layout import assign_layouts
 from clnn.plan.regions import place_in_regions
@@ -36,25 +37,45 @@ def _with_work(op: Operator, ctx: LowerContext) -> Lowered:
     return replace(lowered, work=Work(lowered.launches[-1].kernel.name, cost.flops, cost.bytes))
 
 
+def cut_launches(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:
+    """Cut the launches of nodes that teams compute among the members."""
+    parts = {}
+    for team in lowered.schedule.teams.values():
+        models = [lowered.machine.model(devices[member]) for member in team.members]
+        for node in lowered.graph.nodes:
+            if lowered.schedule.place(node.name) == team.id:
+                parts[node.name] = divide_node(lowered.lowered[node.name], team.members, models)
+    return replace(lowered, parts=parts)
+
+
 LOWERING = (
     fuse_separable,
     fuse_chains,
     assign_layouts,
     place_in_regions,
     choose_algorithms,
+    cut_launches,
 )
 
 
-def lower(graph: Graph, schedule: Schedule, devices: Sequence[DeviceInfo], exact: bool = False) -> LoweredGraph:
+def lower(
+    graph: Graph,
+    schedule: Schedule,
+    devices: Sequence[DeviceInfo],
+    exact: bool = False,
+    machine: MachineModel | None = None,
+) -> LoweredGraph:
     """Turn a scheduled graph of static shapes into launches per node.
 
-    ``exact`` rules out algorithms that round otherwise than a sum of products does.
+    ``exact`` rules out algorithms that round otherwise than a sum of products does. ``machine`` is how fast the devices
+    are, which decides on the shares of teams.
 
     Raises:
         UnsupportedError: an operator cannot be lowered as scheduled.
     """
-    lowered = LoweredGraph(graph, schedule, {name: name for name in graph.outputs}, {}, exact)
-    by_id = {device.id: device for device in devices}
+    outputs = {name: name for name in graph.outputs}
+    lowered = LoweredGraph(graph, schedule, outputs, {}, exact, machine or MachineModel())
+    by_id = {device.id: device for device in (*devices, *(team.info for team in schedule.teams.values()))}
     for step in LOWERING:
         lowered = step(lowered, by_id)
     return lowered

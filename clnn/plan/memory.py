@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A block of ``nbytes`` that must stay intact from step ``first`` to step ``last``, both included."""
+    """A block of ``nbytes`` that must stay intact from step ``first`` to step ``last``, both included.
+
+    Steps of several queues run at once: there ``until`` is the last step of each queue that touches the block, and
+    ``since`` the last step of each that has surely ended before the first touch. Without them steps run in order.
+    """
 
     name: str
     nbytes: int
     first: int
     last: int
+    since: Mapping[str, int] | None = None
+    until: Mapping[str, int] | None = None
+
+    def precedes(self, other: Interval) -> bool:
+        """Whether every touch of this block happens before every touch of ``other``."""
+        if self.until is None or other.since is None:
+            return self.last < other.first
+        return all(step <= other.since.get(queue, -1) for queue, step in self.until.items())
 
 
 MOST_TRIES = 64
@@ -50,9 +62,10 @@ def place(intervals: Sequence[Interval], alignment: int) -> tuple[dict[str, int]
 
 
 def _meetings(block: Interval, blocks: Sequence[Interval]) -> list[int]:
-    """The positions of the blocks that are alive together with ``block``, its own among them."""
-    first, last = block.first, block.last
-    return [index for index, other in enumerate(blocks) if other.first <= last and first <= other.last]
+    """The positions of the blocks that may be alive together with ``block``, its own among them."""
+    return [
+        index for index, other in enumerate(blocks) if not (block.precedes(other) or other.precedes(block))
+    ]
 
 
 def _place_in(order: list[int], sizes: list[int], meetings: list[list[int]]) -> tuple[dict[int, int], int]:

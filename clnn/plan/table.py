@@ -51,8 +51,8 @@ def as_dict(plan: Plan) -> dict[str, object]:
         "policy": plan.schedule.policy,
         "predicted_ms": plan.schedule.predicted_ms or None,
         "arenas": {
-            arena.device: {"bytes": arena.nbytes, "lower_bound_bytes": arena.lower_bound_bytes}
-            for arena in plan.arenas.values()
+            memory: {"bytes": arena.nbytes, "lower_bound_bytes": arena.lower_bound_bytes}
+            for memory, arena in plan.arenas.items()
         },
         "weights_bytes": plan.weights_bytes,
         "steps": len(plan.steps),
@@ -69,7 +69,7 @@ def as_text(plan: Plan) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     on_host = sum(record["device"] == HOST for record in records)
-    arenas = ", ".join(f"arena on {a.device} {a.nbytes / 1e6:.2f} MB" for a in plan.arenas.values())
+    arenas = ", ".join(f"arena on {memory} {a.nbytes / 1e6:.2f} MB" for memory, a in plan.arenas.items())
     lines.append(
         f"{len(records)} layers ({on_host} on the host), {len(plan.steps)} steps, policy {plan.schedule.policy}; "
         f"weights {plan.weights_bytes / 1e6:.2f} MB{', ' if arenas else ''}{arenas}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from clnn.devices.model import Work
+from clnn.devices.model import MachineModel, Work
 from clnn.graph import Graph, Node
 from clnn.kernels import Launch
 from clnn.ops import Lowered
+from clnn.plan.divide import Part
 from clnn.schedule import Schedule
 
 
@@ -19,7 +20,8 @@ class LoweredGraph:
     """A graph whose types carry their final layouts, and the launches of each node that a device runs.
 
     ``outputs`` maps each graph output to the tensor that holds it in plain layout. ``exact`` is the precision asked
-    for, see ``LowerContext``.
+    for, see ``LowerContext``, ``machine`` how fast the devices are taken for. ``parts`` are those into which each
+    launch of a node is cut that a team computes.
     """
 
     graph: Graph
@@ -27,6 +29,8 @@ class LoweredGraph:
     outputs: Mapping[str, str]
     lowered: Mapping[str, Lowered]
     exact: bool = False
+    machine: MachineModel = field(default_factory=MachineModel)
+    parts: Mapping[str, tuple[tuple[Part, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Copy:
-    """Copy a tensor between the host's memory and a device's; places are device ids or ``HOST``."""
+    """Copy a tensor between the host's memory and another one, in the queue of ``device``; ``HOST`` is the host's."""
 
     tensor: str
     source: str
     destination: str
+    device: str
     waits_for: tuple[int, ...] = ()
 
 
@@ -60,43 +65,44 @@ class Host:
 
 
 Step = Run | Copy | Host
-"""Steps of one device run in their order; ``waits_for`` lists steps at other places that must have finished."""
+"""Steps of one queue run in their order; ``waits_for`` lists those of other queues that must have finished."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a tensor lies: bytes ``offset`` to ``offset + nbytes`` of a device's arena."""
+    """Where a tensor lies: bytes ``offset`` to ``offset + nbytes`` of an arena."""
 
-    device: str
     offset: int
     nbytes: int
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Memory of one device that the tensors of a run share over time.
+    """A block of one memory that the tensors of a run share over time; ``offsets`` places tensors and scratch in it.
 
-    ``lower_bound_bytes`` is the largest sum of tensors alive at one step: no plan of this order needs less.
+    ``devices`` work in that memory. ``lower_bound_bytes`` is the largest sum of tensors alive at one step: no plan of
+    this order needs less.
     """
 
-    device: str
+    devices: tuple[str, ...]
     nbytes: int
     lower_bound_bytes: int
+    offsets: Mapping[str, Placement]
 
 
 @dataclass(frozen=True)
 class Plan:
     """All that an executor needs to run a network for fixed shapes; immutable, and shared by executors.
 
-    ``offsets`` places tensors and scratch in the arenas, ``constants`` are the arrays to keep on each device
-    (by device id, then name) as they lie in memory, ``host_constants`` those that host nodes read; the graph has
+    ``memories`` names the memory in which each device works. ``arenas`` are by memory, as are ``constants``, the
+    arrays to keep there (by name) as they lie in it; ``host_constants`` are those that host nodes read; the graph has
     none.
     """
 
     lowered: LoweredGraph
     steps: tuple[Step, ...]
+    memories: Mapping[str, str]
     arenas: Mapping[str, Arena]
-    offsets: Mapping[str, Placement]
     constants: Mapping[str, Mapping[str, np.ndarray]]
     host_constants: Mapping[str, np.ndarray]
 
@@ -110,8 +116,8 @@ class Plan:
 
     @property
     def used_devices(self) -> tuple[str, ...]:
-        """Ids of the devices that have memory or work in this plan."""
-        return tuple(dict.fromkeys([*self.arenas, *self.constants]))
+        """Ids of the devices that have work in this plan."""
+        return tuple(dict.fromkeys(step.device for step in self.steps if not isinstance(step, Host)))
 
     @property
     def weights_bytes(self) -> int:

@@ -101,10 +101,10 @@ def _described(plan: Plan, device: str, arg: Arg) -> tuple[str, Any]:
     match arg:
         case Local(nbytes):
             return "local", nbytes
-        case str() if arg in plan.constants.get(device, {}):
-            return "tensor", plan.constants[device][arg].nbytes
+        case str() if arg in plan.constants.get(plan.memories[device], {}):
+            return "tensor", plan.constants[plan.memories[device]][arg].nbytes
         case str():
-            return "tensor", plan.offsets[arg].nbytes
+            return "tensor", plan.arenas[plan.memories[device]].offsets[arg].nbytes
         case None:
             return "none", None
     return type(arg).__name__, arg

@@ -17,7 +17,8 @@ from clnn.runtime import builders
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
-from clnn.runtime.memory import allocate, upload
+from clnn.runtime.memory import ArenaBuffers, upload
+from clnn.runtime.order import order
 from clnn.runtime.programs import ProgramCache
 from clnn.schedule import HOST
 
@@ -43,13 +44,21 @@ class LoadedPlan:
             builders.prepare(plan, device, opened, programs)
         with opencl_errors("loading the network"):
             self._programs = {key: programs.build(devices[key[0]], *key[1:]) for key in map(_program_key, runs)}
-            self.constants = {
-                device: {
-                    name: upload(devices[device].context, array, devices[device].info.host_memory)
-                    for name, array in arrays.items()
-                }
-                for device, arrays in plan.constants.items()
-            }
+            self.constants = self._upload_constants()
+
+    def _upload_constants(self) -> dict[str, dict[str, Any]]:
+        """The constants that each device needs; those of one context and memory share the buffers."""
+        uploaded: dict[tuple[int, str], dict[str, Any]] = {}
+        buffers = {}
+        for device, memory in self.plan.memories.items():
+            opened = self.devices[device]
+            key = opened.context.int_ptr, memory
+            if key not in uploaded:
+                arrays = self.plan.constants.get(memory, {})
+                host_memory = opened.info.host_memory
+                uploaded[key] = {name: upload(opened.context, array, host_memory) for name, array in arrays.items()}
+            buffers[device] = uploaded[key]
+        return buffers
 
     def kernel(self, run: Run) -> Any:
         """A new kernel object for one launch, as its arguments are its own."""
@@ -74,6 +83,7 @@ class Executor:
         self.plan = loaded.plan
         self._loaded = loaded
         self._timeout_s = timeout_s
+        self._started = 0.0
         self._host: dict[str, np.ndarray] = {}
         # Events of copies: one that is dropped before its copy is done makes pyopencl wait for it.
         self._copies: list[Any] = []
@@ -88,19 +98,22 @@ class Executor:
                 for device in self.plan.used_devices
             }
             self._buffers = {device: dict(buffers) for device, buffers in loaded.constants.items()}
-            for device, arena in self.plan.arenas.items():
-                placed = allocate(loaded.devices[device].context, arena, self.plan.offsets)
-                self._buffers.setdefault(device, {}).update(placed)
+            self._arenas = [ArenaBuffers(arena, loaded.devices) for arena in self.plan.arenas.values()]
+            for arena in self._arenas:
+                for device, placed in arena.of.items():
+                    self._buffers[device].update(placed)
             self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
+            if len(self._queues) > 1:
+                self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
     def _prepare(self, step: Run | Copy | Host, loaded: LoadedPlan) -> Callable[[], Any]:
         match step:
             case Run():
                 return self._prepare_run(step, loaded)
-            case Copy(tensor, source, destination) if source == HOST:
-                return partial(self._write, self._queues[destination], self._buffers[destination][tensor], tensor)
-            case Copy(tensor, source):
-                return self._prepare_read(tensor, source)
+            case Copy(tensor, source, _, device) if source == HOST:
+                return partial(self._write, self._queues[device], self._buffers[device][tensor], tensor)
+            case Copy(tensor, _, _, device):
+                return self._prepare_read(tensor, device)
             case Host(node, sources):
                 return partial(self._compute, HostOperator(node), sources)
 
@@ -114,6 +127,7 @@ class Executor:
             kernel,
             step.launch.global_size,
             step.launch.local_size,
+            step.launch.offset,
         )
 
     def _argument(self, arg: Arg, device: str) -> Any:
@@ -128,12 +142,17 @@ class Executor:
                 return np.float32(arg)
         return None
 
-    def _prepare_read(self, tensor: str, source: str) -> Callable[[], Any]:
+    def _prepare_read(self, tensor: str, device: str) -> Callable[..., Any]:
         kind = self.plan.graph.types[tensor]
-        read_on_host = any(isinstance(step, Host) and tensor in step.sources.values() for step in self.plan.steps)
+        # Also where it goes on from the host to another device's memory.
+        read_on_host = any(
+            (isinstance(step, Host) and tensor in step.sources.values())
+            or (isinstance(step, Copy) and step.source == HOST and step.tensor == tensor)
+            for step in self.plan.steps
+        )
         staging = None if tensor in self._fresh else np.empty(kind.shape, kind.dtype)
         return partial(
-            self._read, self._queues[source], self._buffers[source][tensor], tensor, kind, staging, read_on_host
+            self._read, self._queues[device], self._buffers[device][tensor], tensor, kind, staging, read_on_host
         )
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
@@ -152,12 +171,12 @@ class Executor:
         """
         self._host.update(self.plan.host_constants)
         self._host.update(feeds)
-        started = time.monotonic()
+        self._started = time.monotonic()
         try:
             with opencl_errors("running the network"):
                 for action in self._actions:
                     action()
-                self._finish(started)
+                self._finish()
             self._loaded.has_run()
             taken: set[str] = set()
             return [self._result(self.plan.lowered.outputs[name], taken) for name in outputs]
@@ -181,15 +200,25 @@ class Executor:
             queue.finish()
         self._copies.clear()
 
-    def _write(self, queue: Any, buffer: Any, tensor: str) -> None:
-        array = self._host[tensor]
-        if array.size:
-            self._copies.append(opencl().enqueue_copy(queue, buffer, np.ascontiguousarray(array), is_blocking=False))
+    def _write(self, queue: Any, buffer: Any, tensor: str, wait_for: Sequence[Any] | None = None) -> Any:
+        array = np.ascontiguousarray(self._host[tensor])
+        return self._copy(queue, buffer, array, array.size, False, wait_for)
 
-    def _read(self, queue: Any, buffer: Any, tensor: str, kind: Any, staging: Any, blocking: bool) -> None:
+    def _read(
+        self, queue: Any, buffer: Any, tensor: str, kind: Any, staging: Any, blocking: bool,
+        wait_for: Sequence[Any] | None = None,
+    ) -> Any:  # fmt: skip
         array = self._host[tensor] = np.empty(kind.shape, kind.dtype) if staging is None else staging
-        if array.size:
-            self._copies.append(opencl().enqueue_copy(queue, array, buffer, is_blocking=blocking))
+        return self._copy(queue, array, buffer, array.size, blocking, wait_for)
+
+    def _copy(
+        self, queue: Any, target: Any, source: Any, size: int, blocking: bool, wait_for: Sequence[Any] | None
+    ) -> Any:
+        if not size:
+            return opencl().enqueue_marker(queue, wait_for=wait_for)
+        copy = opencl().enqueue_copy(queue, target, source, is_blocking=blocking, wait_for=wait_for)
+        self._copies.append(copy)
+        return copy
 
     def _compute(self, operator: HostOperator, sources: Mapping[str, str]) -> None:
         results = operator.run({name: self._host[source] for name, source in sources.items()})
@@ -197,18 +226,26 @@ class Executor:
             if name:
                 self._host[name] = array
 
-    def _finish(self, started: float) -> None:
+    def _finish(self) -> None:
         if self._timeout_s is not None:
-            self._poll(started)
+            markers = [opencl().enqueue_marker(queue) for queue in self._queues.values()]
+            for queue in self._queues.values():
+                queue.flush()
+            for marker in markers:
+                self._poll(marker)
         self._wait()
 
-    def _poll(self, started: float) -> None:
-        cl = opencl()
-        markers = [cl.enqueue_marker(queue) for queue in self._queues.values()]
-        for queue in self._queues.values():
-            queue.flush()
-        while any(marker.command_execution_status > cl.command_execution_status.COMPLETE for marker in markers):
-            if time.monotonic() - started > self._timeout_s:
+    def _await(self, event: Any) -> None:
+        """Wait for an event of another device in the midst of a run."""
+        if self._timeout_s is None:
+            event.wait()
+        else:
+            self._poll(event)
+
+    def _poll(self, event: Any) -> None:
+        complete = opencl().command_execution_status.COMPLETE
+        while event.command_execution_status > complete:
+            if time.monotonic() - self._started > self._timeout_s:
                 raise DeadlineError(
                     f"the run did not finish within timeout_s = {self._timeout_s}; raise it, or use a faster device"
                 )

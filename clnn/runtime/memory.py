@@ -1,4 +1,4 @@
-"""Buffers on a device."""
+"""Buffers on devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from clnn.kernels import aligned
-from clnn.plan import Arena, Placement
+from clnn.plan import Arena
+from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.loader import opencl
 
 
@@ -37,16 +38,30 @@ def return_to_system() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def allocate(context: Any, arena: Arena, offsets: Mapping[str, Placement]) -> dict[str, Any]:
-    """Allocate an arena and return a sub-buffer for each tensor placed in it."""
-    cl = opencl()
-    whole = cl.Buffer(context, cl.mem_flags.READ_WRITE, arena.nbytes)
+class ArenaBuffers:
+    """The memory of an arena; ``of`` holds, by device, a sub-buffer for each tensor placed in it.
+
+    Devices of one context share the buffers. Those of several have buffers of their own over the same memory of the
+    host, which lives as long as this object.
+    """
+
+    def __init__(self, arena: Arena, devices: Mapping[str, OpenDevice]) -> None:
+        cl = opencl()
+        contexts = {devices[device].context.int_ptr: devices[device].context for device in arena.devices}
+        flags, hostbuf, size = cl.mem_flags.READ_WRITE, None, arena.nbytes
+        if len(contexts) > 1:
+            flags, hostbuf, size = flags | cl.mem_flags.USE_HOST_PTR, aligned.zeros((arena.nbytes,), np.uint8), 0
+        self._whole = {key: cl.Buffer(context, flags, size, hostbuf) for key, context in contexts.items()}
+        views = {key: _views(whole, arena) for key, whole in self._whole.items()}
+        self.of = {device: views[devices[device].context.int_ptr] for device in arena.devices}
+
+
+def _views(whole: Any, arena: Arena) -> dict[str, Any]:
     regions: dict[tuple[int, int], Any] = {}
     buffers = {}
-    for name, placement in offsets.items():
-        if placement.device == arena.device:
-            region = (placement.offset, max(placement.nbytes, 1))
-            if region not in regions:
-                regions[region] = whole.get_sub_region(*region)
-            buffers[name] = regions[region]
+    for name, placement in arena.offsets.items():
+        region = (placement.offset, max(placement.nbytes, 1))
+        if region not in regions:
+            regions[region] = whole.get_sub_region(*region)
+        buffers[name] = regions[region]
     return buffers

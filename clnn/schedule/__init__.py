@@ -6,4 +6,5 @@ from clnn.schedule.types import HOST, Assignment, Schedule
 
 __all__ = ["HOST", "Assignment", "CostModel", "Schedule", "find_policy", "policies", "policy"]
 
-from clnn.schedule import single as _single  # noqa: F401  (registers the policy)
+from clnn.schedule import single as _single  # noqa: F401  (these register the policies)
+from clnn.schedule import split as _split  # noqa: F401

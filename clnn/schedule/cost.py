@@ -1,29 +1,53 @@
-"""Predicting how long a node takes on a device."""
+"""Predicting how long nodes take on devices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from clnn.devices.info import DeviceInfo
-from clnn.graph import Node, TensorType
+from clnn.devices.model import MachineModel, Work
+from clnn.graph import Graph, Node, TensorType
 from clnn.ops import find
-
-LAUNCH_MS = 0.003
-"""Time to enqueue one small kernel; 2-3 µs on the CPU runtimes it was measured on."""
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """The roofline model: a node takes as long as its arithmetic or its memory traffic, whichever is longer.
+    """Predictions from the models of the devices, before layers are lowered."""
 
-    After Williams, Waterman and Patterson, "Roofline", CACM 2009. Rates are those of ``DeviceInfo``.
-    """
+    machine: MachineModel = field(default_factory=MachineModel)
 
     def node_ms(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> float:
-        """Predicted milliseconds of one node with static types; 0 when the device's rates are unknown."""
-        op = find(node.op)
-        if op is None or not (device.gflops and device.bandwidth_gbs):
+        """Predicted milliseconds of one node with static types; 0 of one that only the host runs."""
+        work = self._work(node, types)
+        if work is None:
             return 0.0
+        model = self.machine.model(device)
+        return model.launch_ms + model.work_ms(work)
+
+    def graph_ms(self, graph: Graph, device: DeviceInfo) -> float:
+        """Predicted milliseconds of all nodes of static types, one after the other."""
+        return sum(self.node_ms(node, graph.types, device) for node in graph.nodes if is_static(node, graph.types))
+
+    def team_ms(self, node: Node, graph: Graph, devices: Sequence[DeviceInfo]) -> float:
+        """Predicted milliseconds of one node that is cut among devices in proportion to their speeds, if that pays."""
+        work = self._work(node, graph.types)
+        if work is None:
+            return 0.0
+        models = [self.machine.model(device) for device in devices]
+        alone_ms = min(model.launch_ms + model.work_ms(work) for model in models)
+        speed = sum(1.0 / max(model.work_ms(work), 1e-9) for model in models)
+        overhead_ms = max(model.launch_ms + model.sync_ms for model in models)
+        return min(alone_ms, 1.0 / speed + overhead_ms)
+
+    def _work(self, node: Node, types: Mapping[str, TensorType]) -> Work | None:
+        op = find(node.op)
+        if op is None or not is_static(node, types):
+            return None
         cost = op.cost(node, types)
-        return LAUNCH_MS + max(cost.flops / (device.gflops * 1e6), cost.bytes / (device.bandwidth_gbs * 1e6))
+        return Work(node.op, cost.flops, cost.bytes)
+
+
+def is_static(node: Node, types: Mapping[str, TensorType]) -> bool:
+    """Whether the shapes of all that a node reads and writes are known."""
+    return all(types[name].is_static for name in (*node.reads, *filter(None, node.outputs)))
