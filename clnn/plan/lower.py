@@ -73,6 +73,9 @@ def lower(
     Raises:
         UnsupportedError: an operator cannot be lowered as scheduled.
     """
+    if schedule.order:
+        nodes = {node.name: node for node in graph.nodes}
+        graph = graph.replace(nodes=tuple(nodes[name] for name in schedule.order))
     outputs = {name: name for name in graph.outputs}
     lowered = LoweredGraph(graph, schedule, outputs, {}, exact, machine or MachineModel())
     by_id = {device.id: device for device in (*devices, *(team.info for team in schedule.teams.values()))}

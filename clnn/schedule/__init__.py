@@ -6,5 +6,4 @@ from clnn.schedule.types import HOST, Assignment, Schedule
 
 __all__ = ["HOST", "Assignment", "CostModel", "Schedule", "find_policy", "policies", "policy"]
 
-from clnn.schedule import single as _single  # noqa: F401  (these register the policies)
-from clnn.schedule import split as _split  # noqa: F401
+from clnn.schedule import auto as _auto  # noqa: F401  (registers the policies)

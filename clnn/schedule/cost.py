@@ -9,6 +9,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel, Work
 from clnn.graph import Graph, Node, TensorType
 from clnn.ops import find
+from clnn.schedule.types import HOST
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,20 @@ class CostModel:
     def graph_ms(self, graph: Graph, device: DeviceInfo) -> float:
         """Predicted milliseconds of all nodes of static types, one after the other."""
         return sum(self.node_ms(node, graph.types, device) for node in graph.nodes if is_static(node, graph.types))
+
+    def handover_ms(self, tensor: TensorType, source: DeviceInfo | None, destination: DeviceInfo | None) -> float:
+        """Predicted milliseconds from the end of the kernel that writes a tensor until another device may read it.
+
+        ``None`` is the host. Devices that share its memory hand over in place, once one has heard of the other's end.
+        """
+        if source == destination or not tensor.is_static:
+            return 0.0
+        models = [self.machine.model(device) for device in (source, destination) if device is not None]
+        sync_ms = max(model.sync_ms for model in models)
+        if all(device is None or device.host_memory for device in (source, destination)):
+            return sync_ms
+        ends = [HOST if device is None else device.id for device in (source, destination)]
+        return sync_ms + self.machine.transfer_ms(ends[0], ends[1], tensor.nbytes)
 
     def team_ms(self, node: Node, graph: Graph, devices: Sequence[DeviceInfo]) -> float:
         """Predicted milliseconds of one node that is cut among devices in proportion to their speeds, if that pays."""

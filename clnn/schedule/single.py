@@ -1,4 +1,4 @@
-"""The policy that puts a whole network on the best of the devices."""
+"""The policy that puts a whole network on the best of the devices, and what that cannot run on others."""
 
 from __future__ import annotations
 
@@ -25,22 +25,30 @@ def host_reason(node: Node, graph: Graph, device: DeviceInfo) -> str | None:
 
 @policy("single")
 def single(graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
-    """Run every node on the device with the lowest predicted total; what it cannot run goes to the host.
+    """Run every node on the device with the lowest predicted total.
 
-    Ties, as between devices of unknown speed, go to the first one named.
+    What that device cannot run goes to the first of the others that can, else to the host. Ties, as between devices of
+    unknown speed, go to the first one named.
     """
-    candidates = [_on_device(graph, device, costs, len(devices)) for device in devices]
+    candidates = [_on_device(graph, device, devices, costs) for device in devices]
     return min(candidates, key=lambda schedule: schedule.predicted_ms)
 
 
-def _on_device(graph: Graph, device: DeviceInfo, costs: CostModel, choices: int) -> Schedule:
-    assignments, total_ms = {}, 0.0
-    for node in graph.nodes:
-        obstacle = host_reason(node, graph, device)
-        if obstacle is None:
-            total_ms += costs.node_ms(node, graph.types, device)
-            reason = "the only device" if choices == 1 else f"the fastest of {choices} devices"
-            assignments[node.name] = Assignment(node.name, device.id, reason)
-        else:
-            assignments[node.name] = Assignment(node.name, HOST, obstacle)
+def _on_device(graph: Graph, device: DeviceInfo, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
+    reason = "the only device" if len(devices) == 1 else f"the fastest of {len(devices)} devices"
+    assignments = {node.name: assign(node, graph, device, reason, devices) for node in graph.nodes}
+    by_id = {each.id: each for each in devices}
+    placed = [(node, by_id[place]) for node in graph.nodes if (place := assignments[node.name].device) != HOST]
+    total_ms = sum(costs.node_ms(node, graph.types, where) for node, where in placed)
     return Schedule(assignments, "single", total_ms)
+
+
+def assign(node: Node, graph: Graph, device: DeviceInfo, reason: str, others: Sequence[DeviceInfo]) -> Assignment:
+    """The node on ``device``, for that ``reason``; where it cannot run there, on the first other that can, or the host."""
+    obstacle = host_reason(node, graph, device)
+    if obstacle is None:
+        return Assignment(node.name, device.id, reason)
+    for other in others:
+        if host_reason(node, graph, other) is None:
+            return Assignment(node.name, other.id, f"{device.id} cannot: {obstacle}")
+    return Assignment(node.name, HOST, obstacle)

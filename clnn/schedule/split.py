@@ -8,9 +8,9 @@ from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph
 from clnn.schedule.cost import CostModel
 from clnn.schedule.policy import policy
-from clnn.schedule.single import host_reason, single
+from clnn.schedule.single import assign, host_reason, single
 from clnn.schedule.team import Team, team_of
-from clnn.schedule.types import HOST, Assignment, Schedule
+from clnn.schedule.types import Assignment, Schedule
 
 
 @policy("split")
@@ -29,7 +29,7 @@ def split(graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Sche
             total_ms += costs.team_ms(node, graph, [device for device in devices if device.id in team.members])
             assignments[node.name] = Assignment(node.name, team.id, f"cut among {len(team.members)} devices")
         else:
-            assignments[node.name] = Assignment(node.name, HOST, obstacle)
+            assignments[node.name] = assign(node, graph, team.info, "", devices)
     return Schedule(assignments, "split", total_ms, {team.id: team})
 
 

@@ -25,13 +25,16 @@ class Schedule:
     """One assignment per node, by the node's name, for one inference.
 
     ``predicted_ms`` is the cost model's estimate of its latency, 0 when the model knows nothing of the device.
-    ``teams`` are those that nodes are assigned to, by id.
+    ``teams`` are those that nodes are assigned to, by id, ``order`` the names of all nodes in the order in which they
+    are to start, where it is not that of the graph, and ``reason`` why this policy was taken, where there was a choice.
     """
 
     assignments: Mapping[str, Assignment]
     policy: str
     predicted_ms: float = 0.0
     teams: Mapping[str, Team] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    reason: str = ""
 
     def place(self, node: str) -> str:
         """The id of a device or team, or ``HOST``, for a node's name."""
