@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clnn.errors import UsageError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Base of mappings that have no keys but those declared, and values of just those types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def parse(text: str, origin: str, schema: type[Model], context: Any = None) -> Model:

@@ -15,6 +15,7 @@ import numpy as np
 
 from clnn import frontend, passes, schedule
 from clnn.devices.info import DeviceInfo
+from clnn.devices.model import MachineModel
 from clnn.errors import UsageError
 from clnn.feeds import NodeArg, check_feeds
 from clnn.graph import Graph
@@ -215,15 +216,18 @@ def plan_graph(
     devices: Sequence[DeviceInfo],
     policy: str | None = None,
     exact: bool = False,
+    machine: MachineModel | None = None,
 ) -> Plan:
     """Plan a loaded network for these input shapes; touches no device. ``exact`` is as for ``plan.lower``.
+
+    ``machine`` says how fast the devices are; ``None``: what is known of them.
 
     Raises:
         InputError: the shapes do not fit the network.
         UnsupportedError, OutOfMemoryError, UsageError: as for ``InferenceSession``.
     """
     graph = passes.run(passes.bind(source, shapes))
-    costs = schedule.CostModel()
+    costs = schedule.CostModel(machine or MachineModel())
     scheduled = schedule.find_policy(policy)(graph, devices, costs)
     _warn_of_host(scheduled, graph)
     return build(lower(graph, scheduled, devices, exact, costs.machine), devices)

@@ -8,8 +8,9 @@
         devices:
           - {id: cpu0, select: pocl, kind: cpu, threads: 2, hint: {gflops: 220, bandwidth_gbs: 20}}
 
-The file is data: it names devices, never libraries, programs or other files. The entries that ship are in
-profiles.yaml beside this module; those of the user's file replace them by name.
+A machine that is not here is described instead, see ``described.py``. The file is data: it names devices, never
+libraries, programs or other files. The entries that ship are in profiles.yaml and machines.yaml beside this module;
+those of the user's file replace them by name.
 """
 
 from __future__ import annotations
@@ -19,37 +20,38 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from clnn import env, schema
 from clnn.devices import naming
+from clnn.devices.described import Description, LinkEntry, check_links
 from clnn.devices.info import KINDS
 from clnn.errors import UsageError
+from clnn.schema import Strict
 
 FILE_NAME = "platforms.yaml"
+_SHIPPED = ("profiles.yaml", "machines.yaml")
 _LIMIT_BYTES = 1 << 20
 _ID = r"^[a-z][a-z0-9_-]*(:[0-9]+)?$"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Hint(_Strict):
+class Hint(Strict):
     """Speed to assume: fp32 multiply-adds in 10^9 operations per second, memory in 10^9 bytes per second."""
 
     gflops: Annotated[float, Field(gt=0)] | None = None
     bandwidth_gbs: Annotated[float, Field(gt=0)] | None = None
 
 
-class DeviceEntry(_Strict):
+class DeviceEntry(Strict):
     """One device: ``id`` names it in plans, ``select`` says which it is, ``threads`` limits a CPU driver.
 
+    ``describe`` stands in place of ``select`` for a device that is not here, and has all else that is known of it.
     ``kind`` makes plans treat it as another kind of device than it is, as to run the kernels for GPUs on a CPU.
     """
 
     id: Annotated[str, Field(pattern=_ID)]
-    select: str
+    select: str = ""
+    describe: Description | None = None
     kind: Literal[KINDS] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
     hint: Hint = Hint()
@@ -65,12 +67,22 @@ class DeviceEntry(_Strict):
             raise ValueError("names more than one device")
         return names[0]
 
+    @model_validator(mode="after")
+    def _is_here_or_described(self) -> DeviceEntry:
+        given = self.model_fields_set - {"id"}
+        if self.describe is None and "select" not in given:
+            raise ValueError("give 'select', or 'describe' for a device that is not here")
+        if self.describe is not None and given != {"describe"}:
+            raise ValueError(f"a device that is described takes no '{min(given - {'describe'})}'")
+        return self
 
-class Entry(_Strict):
-    """A platform: its devices in order, none for what discovery finds."""
+
+class Entry(Strict):
+    """A platform: its devices in order, none for what discovery finds, and the links between them where known."""
 
     description: str = ""
     devices: list[DeviceEntry] = []
+    links: list[LinkEntry] = []
 
     @field_validator("devices")
     @classmethod
@@ -81,6 +93,18 @@ class Entry(_Strict):
             raise ValueError(f"two devices have the id '{twice}'")
         return value
 
+    @model_validator(mode="after")
+    def _is_one_machine(self) -> Entry:
+        if self.described and not all(device.describe for device in self.devices):
+            raise ValueError("devices that are here and described ones cannot be mixed in one platform")
+        check_links({device.id: device.describe for device in self.devices}, self.links)
+        return self
+
+    @property
+    def described(self) -> bool:
+        """Whether the devices are described rather than here."""
+        return any(device.describe for device in self.devices)
+
     def pick(self, names: Sequence[str]) -> list[DeviceEntry] | None:
         """The entries that ``names`` means by their ids, all of them for none; ``None`` when it means others."""
         if not names:
@@ -89,7 +113,7 @@ class Entry(_Strict):
         return [by_id[name] for name in names] if all(name in by_id for name in names) else None
 
 
-class PlatformsFile(_Strict):
+class PlatformsFile(Strict):
     """The whole file."""
 
     version: Literal[1]
@@ -113,7 +137,7 @@ def find(path: str | Path | None = None) -> Path | None:
 
 def load(path: str | Path | None = None) -> PlatformsFile:
     """The shipped entries, overlaid by those of the user's file, which :func:`find` looks for."""
-    shipped = parse(resources.files("clnn.devices").joinpath("profiles.yaml").read_text("utf-8"), "profiles.yaml")
+    shipped = _shipped()
     found = find(path)
     if found is None:
         return shipped
@@ -128,6 +152,12 @@ def load(path: str | Path | None = None) -> PlatformsFile:
     if own.default is not None and own.default not in merged.platforms:
         raise UsageError(f"{found}: default: there is no platform '{own.default}'; {_choices(merged)}")
     return merged
+
+
+def _shipped() -> PlatformsFile:
+    folder = resources.files("clnn.devices")
+    files = [parse(folder.joinpath(name).read_text("utf-8"), name) for name in _SHIPPED]
+    return PlatformsFile(version=1, platforms={name: entry for file in files for name, entry in file.platforms.items()})
 
 
 def pick(name: str | None = None, path: str | Path | None = None) -> Entry | None:

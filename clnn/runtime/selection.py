@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clnn import env
 from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
+from clnn.errors import NoDeviceError
 from clnn.runtime import calibration, discovery, loader
 from clnn.runtime.discovery import OpenDevice
 
@@ -26,7 +27,8 @@ def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathL
     or with the file's default, ``devices`` may use the ids of that entry, and without ``devices`` all of it is opened.
     ``threads`` limits CPU drivers and goes before the entry's own limits.
 
-    Raises :class:`NoDeviceError`, :class:`UsageError` for a bad name, file or thread limit, :class:`ForkError`.
+    Raises :class:`NoDeviceError`, also for a device that platforms.yaml only describes, :class:`UsageError` for a bad
+    name, file or thread limit, :class:`ForkError`.
     """
     loader.check_process()
     entries = _entries(devices, *_split(platforms))
@@ -71,6 +73,10 @@ def _entries(devices: str | Sequence[str] | None, platforms: str | Path | None,
     entry = platforms_file.pick(platform, platforms)
     if entry is None or not entry.devices:
         return None
+    if entry.described:
+        name = f"platform '{platform}'" if platform else "the default platform"
+        raise NoDeviceError(f"{name} only describes its devices, nothing runs on them; use 'clnn simulate', or choose "
+                            "another --platform")
     wanted = devices or (None if platform else env.DEVICES.get())
     return entry.pick(naming.split(wanted) if wanted else [])
 

@@ -65,7 +65,7 @@ def test_shipped_entries_and_the_example_are_good():
         (GOOD.replace("select: pocl", "select: pocl,intel"), 8, "more than one device"),
         (GOOD.replace("select: pocl", "select: /usr/lib/x.so"), 8, "is not a device name"),
         (GOOD.replace("id: cpu0", "id: gpu0"), 5, "two devices have the id 'gpu0'"),
-        (GOOD.replace("        select: pocl\n", ""), 7, "select: Field required"),
+        (GOOD.replace("        select: pocl\n", ""), 7, "give 'select', or 'describe'"),
         (GOOD.replace("version: 1", "version: 2"), 1, "version"),
         (GOOD.replace("version: 1\n", ""), 1, "version: Field required"),
         (GOOD + "version: 1\n", 11, "there twice"),

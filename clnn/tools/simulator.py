@@ -1,0 +1,141 @@
+"""Running a network in virtual time, on devices that are here or only described, by every policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clnn import frontend, schedule
+from clnn.devices import described, naming, platforms
+from clnn.devices.info import DeviceInfo
+from clnn.devices.model import DeviceModel, MachineModel
+from clnn.errors import NoDeviceError, UsageError
+from clnn.feeds import NodeArg
+from clnn.graph import Graph
+from clnn.plan import Host, Plan
+from clnn.plan.simulate import simulate
+from clnn.runtime import calibration, selection
+from clnn.schedule.timeline import Event, Timeline, run_batch, summarise
+from clnn.session import plan_graph
+from clnn.tools.inputs import bound_shapes
+
+BATCH = "batch"
+"""The policy that gives whole images of a stream to devices."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The devices to plan for, and how fast these are, with all others that take power beside them."""
+
+    infos: Sequence[DeviceInfo]
+    model: MachineModel
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a policy makes of a network; ``host_nodes`` are computed by the host, in no time."""
+
+    policy: str
+    timeline: Timeline
+    host_nodes: int
+
+    @property
+    def energy_j_per_image(self) -> float | None:
+        """``None`` where the power of no device is known."""
+        return self.timeline.energy_mj / 1e3 / self.timeline.images or None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready figures."""
+        timeline = self.timeline
+        return {
+            "policy": self.policy,
+            "images": timeline.images,
+            "latency_ms": timeline.latency_ms,
+            "images_per_s": timeline.images_per_s,
+            "energy_j_per_image": self.energy_j_per_image,
+            "utilisation": timeline.utilisation,
+            "host_nodes": self.host_nodes,
+        }
+
+
+def simulate_network(
+    model: str,
+    dims: Mapping[str, int],
+    devices: str | None = None,
+    policy: str | None = None,
+    platform: str | None = None,
+    images: int = 1,
+) -> list[Simulation]:
+    """Simulate ``images`` inferences of ``model`` by ``policy``, or by each one that there is.
+
+    A policy for one inference takes the images one after the other. Without ``policy``, the results are sorted: by
+    latency for one image, by throughput for more. ``devices`` and ``platform`` are as for a session, but platforms may
+    be described; devices that are here are calibrated first if they never were.
+
+    Raises:
+        ModelError, OutOfMemoryError: as when the network is loaded on such devices.
+        NoDeviceError: a device does not exist.
+        UsageError: a policy, platform or dimension does not exist, or ``policy`` needs more images.
+    """
+    names = _policies(policy, images)
+    graph = frontend.load(model)
+    shapes = bound_shapes([NodeArg.of(name, graph.types[name]) for name in graph.inputs], dims)
+    machine = find_machine(devices, platform)
+    if policy is None and len(machine.infos) == 1:
+        names = ["single"]  # what all others come to
+    found = [_simulate(name, graph, shapes, machine, images) for name in names]
+    return sorted(found, key=lambda each: each.timeline.duration_ms)
+
+
+def _policies(policy: str | None, images: int) -> Sequence[str]:
+    known = (*schedule.policies(), BATCH)
+    if policy is None:
+        return known if images > 1 else schedule.policies()
+    if policy not in known:
+        raise UsageError(f"policy '{policy}' does not exist; choose one of {', '.join(known)}")
+    if policy == BATCH and images == 1:
+        raise UsageError("policy batch is for several images; say how many with --images")
+    return [policy]
+
+
+def find_machine(devices: str | None, platform: str | None) -> Machine:
+    """The machine that a platform describes, or that consists of devices of this one."""
+    name, file = selection.platform(platform)
+    entry = platforms.pick(name, file)
+    if entry is None or not entry.described:
+        links = described.links_by_ends(entry.links) if entry else {}
+        infos = [calibration.measure(opened) for opened in selection.select(devices, platform)]
+        models = {info.id: DeviceModel.roofline(info.gflops, info.bandwidth_gbs) for info in infos}
+        return Machine(infos, MachineModel(models, links))
+    chosen = entry.pick(naming.split(devices) if devices else [])
+    if chosen is None:
+        there = ", ".join(device.id for device in entry.devices)
+        raise NoDeviceError(f"platform '{name}' does not describe all of the devices '{devices}'; there are {there}")
+    model = described.machine({device.id: device.describe for device in entry.devices}, entry.links)
+    return Machine([device.describe.info(device.id) for device in chosen], model)
+
+
+def _simulate(
+    policy: str, graph: Graph, shapes: Mapping[str, tuple[int, ...]], machine: Machine, images: int
+) -> Simulation:
+    if policy == BATCH:
+        plans = {info.id: plan_graph(graph, shapes, [info], machine=machine.model) for info in machine.infos}
+        alone = {device: simulate(plan, machine.model).events for device, plan in plans.items()}
+        timeline = summarise(run_batch(alone, images), machine.model, images)
+        return Simulation(policy, timeline, max(map(_host_nodes, plans.values())))
+    plan = plan_graph(graph, shapes, machine.infos, policy, machine=machine.model)
+    timeline = simulate(plan, machine.model)
+    if images > 1:
+        timeline = summarise(_one_by_one(timeline, images), machine.model, images)
+    return Simulation(policy, timeline, _host_nodes(plan))
+
+
+def _one_by_one(timeline: Timeline, images: int) -> list[Event]:
+    return [
+        event.delayed(image * timeline.duration_ms, image) for image in range(images) for event in timeline.events
+    ]
+
+
+def _host_nodes(plan: Plan) -> int:
+    return sum(isinstance(step, Host) for step in plan.steps)
