@@ -13,7 +13,7 @@ from clnn.errors import DeadlineError
 from clnn.host import HostOperator
 from clnn.kernels import Arg, Local
 from clnn.plan import Copy, Host, Plan, Run
-from clnn.runtime import builders
+from clnn.runtime import affinity, builders
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
@@ -103,7 +103,9 @@ class Executor:
                 for device, placed in arena.of.items():
                     self._buffers[device].update(placed)
             self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
+            self._avoided: frozenset[int] = frozenset()
             if len(self._queues) > 1:
+                self._avoided = affinity.pinned_cores(loaded.devices[device].info for device in self._queues)
                 self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
     def _prepare(self, step: Run | Copy | Host, loaded: LoadedPlan) -> Callable[[], Any]:
@@ -173,7 +175,7 @@ class Executor:
         self._host.update(feeds)
         self._started = time.monotonic()
         try:
-            with opencl_errors("running the network"):
+            with opencl_errors("running the network"), affinity.off(self._avoided):
                 for action in self._actions:
                     action()
                 self._finish()

@@ -44,7 +44,7 @@ def _on_device(graph: Graph, device: DeviceInfo, devices: Sequence[DeviceInfo], 
 
 
 def assign(node: Node, graph: Graph, device: DeviceInfo, reason: str, others: Sequence[DeviceInfo]) -> Assignment:
-    """The node on ``device``, for that ``reason``; where it cannot run there, on the first other that can, or the host."""
+    """The node on ``device``, for that ``reason``; where that cannot run it, on the first that can, or the host."""
     obstacle = host_reason(node, graph, device)
     if obstacle is None:
         return Assignment(node.name, device.id, reason)

@@ -1,0 +1,36 @@
+"""Keeping the thread that enqueues off the cores of a driver that pins its own threads to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from clnn.devices import naming
+from clnn.devices.info import DeviceInfo
+
+
+def pinned_cores(devices: Iterable[DeviceInfo]) -> frozenset[int]:
+    """The cores to which PoCL has pinned the threads of these devices: the first ones, in order."""
+    if os.environ.get("POCL_AFFINITY") == "0":
+        return frozenset()
+    units = max((device.compute_units for device in devices if naming.driver_of(device) == "pocl"), default=0)
+    return frozenset(range(units))
+
+
+@contextmanager
+def off(cores: frozenset[int]) -> Iterator[None]:
+    """Keep the calling thread off ``cores`` during the block, as long as it may run on others.
+
+    A pinned thread that wakes takes its core from whoever runs there, and the scheduler leaves that one waiting though
+    another core is idle: the thread that enqueues for several devices would hand over to the others a kernel late.
+    """
+    before = os.sched_getaffinity(0) if cores and hasattr(os, "sched_getaffinity") else set()
+    if not before & cores or not before - cores:
+        yield
+        return
+    os.sched_setaffinity(0, before - cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
