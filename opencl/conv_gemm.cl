@@ -20,7 +20,8 @@
  *      ...                                             A work-item takes `tiles` such tiles one after the other, so
  *   TILE_M-1 a [ ...             |                ]    that its panel stays in the cache.
  *
- * Index space: (blocks of TILE_M·tiles pixels, panels, z), work-groups of one item.
+ * Index space: (blocks of TILE_M·tiles pixels, panels, z), work-groups of one item; with `pixels_last` panels come
+ * first and blocks second, so that who takes work-groups in a row takes all channels of a range of pixels.
  *
  * Parameters: TILE_M, TILE_N, ACTIVATION, RESIDUAL (lib/epilogue.h).
  */
@@ -42,14 +43,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
     __global const float *restrict x, __global const float *restrict weights, __global const float *restrict bias,
     __global const float *restrict residual, __global const float *restrict slope,
     __global const float *restrict zeros, __global const int4 *restrict slices, __global float *restrict y,
-    const float alpha, const float beta, const int rows, const int tiles, const int channels_in,
-    const int channels_out, const int x_pitch, const int y_pitch, const int y_offset, const int residual_pitch,
+    const float alpha, const float beta, const int rows, const int tiles, const int pixels_last,
+    const int channels_in, const int channels_out, const int x_pitch, const int y_pitch, const int y_offset, const int residual_pitch,
     const int residual_offset, const int height, const int width, const int out_height, const int out_width,
     const int kernel_h, const int kernel_w, const int stride_h, const int stride_w, const int dilation_h,
     const int dilation_w, const int pad_top, const int pad_left) {
     residual += residual_offset;
     const int4 slice = slices[get_global_id(2)];
-    const int panel = get_global_id(1);
+    const int panel = get_global_id(pixels_last ? 0 : 1);
     const int channel = panel * LANES;
     const int tap = channels_in * LANES;
     x += slice.s0;
@@ -64,7 +65,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
         start[j] = bias ? load_lanes_16(channels_out - c, bias + slice.s3 + c) : (float16)(0.0f);
     }
 
-    const int first = get_global_id(0) * tiles * TILE_M;
+    const int first = get_global_id(pixels_last ? 1 : 0) * tiles * TILE_M;
     const int last = min(first + tiles * TILE_M, rows);
     for (int row = first; row < last; row += TILE_M) {
         float16 acc[TILE_M][TILE_N];

@@ -9,7 +9,7 @@ import numpy as np
 from clnn.devices.info import DeviceInfo
 from clnn.kernels import aligned
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
-from clnn.kernels.kernel import Constraint, Kernel, Launch, Param
+from clnn.kernels.kernel import Arg, Constraint, Kernel, Launch, Param
 from clnn.kernels.window import Pixels, Window
 
 VECTOR = 16
@@ -85,6 +85,10 @@ GPU_MICRO = 4
 ITEM_FLOPS = 4_000_000
 """Work of one work-item on a CPU device: some 16 µs at the peak, against the 1 µs that starting one may take."""
 
+NEAR_BYTES = 600_000
+"""Weights that a core's own cache holds beside all else. Cores that read all of fewer weights take pixels apart, and
+find much of what they read next in their own cache; of more weights each core reads its own part."""
+
 
 @dataclass(frozen=True)
 class Product:
@@ -154,30 +158,43 @@ def _fitting_tiles(device: DeviceInfo) -> list[Tile]:
 
 def launch_product(product: Product, operands: Operands, epilogue: Epilogue, tile: Tile, device: DeviceInfo) -> Launch:
     """The launch that computes ``product``, whose weights were packed for ``tile``."""
-    blocks = -(-product.window.rows // tile.m)
-    panels = -(-product.channels_out // tile.lanes)
-    tiles = 1
     if device.kind == "cpu":
-        tiles = _tiles_per_item(product, tile, blocks * panels * product.slices // (4 * device.compute_units))
-    args = (
-        operands.x.name, operands.weights, *epilogue.tensors, operands.zeros, operands.slices, operands.y.name,
-        *epilogue.constants, product.window.rows, tiles, product.channels_in, product.channels_out,
-        operands.x.pitch, operands.y.pitch, operands.y.offset, *epilogue.residual_args, *product.window.args,
-    )  # fmt: skip
-    if device.kind == "cpu":
-        size = (-(-blocks // tiles), panels, product.slices)
-        params = {"TILE_M": tile.m, "TILE_N": tile.lanes // VECTOR}
-        return CONV_GEMM.launch(args, size, (1, 1, 1), **params, **epilogue.params)
+        return _launch_conv_gemm(product, operands, epilogue, tile, device.compute_units)
     local = (tile.lanes // 4, tile.m // GPU_MICRO, 1)
+    blocks, panels = -(-product.window.rows // tile.m), -(-product.channels_out // tile.lanes)
     size = (panels * local[0], blocks * local[1], product.slices)
     params = {"TILE_M": tile.m, "TILE_N": tile.lanes, "MICRO": GPU_MICRO}
+    args = _arguments(product, operands, epilogue, (product.window.rows, 1))
     return GEMM_LOCAL.launch(args, size, local, **params, **epilogue.params)
 
 
-def _tiles_per_item(product: Product, tile: Tile, most: int) -> int:
-    """Tiles that one work-item takes in a row: enough to be worth starting, at most ``most`` to share evenly."""
-    tile_flops = 2 * tile.m * tile.lanes * max(1, product.depth)
-    return max(1, min(-(-ITEM_FLOPS // tile_flops), most))
+def _launch_conv_gemm(product: Product, operands: Operands, epilogue: Epilogue, tile: Tile, units: int) -> Launch:
+    blocks, panels = -(-product.window.rows // tile.m), -(-product.channels_out // tile.lanes)
+    row_flops = 2 * tile.m * max(1, product.depth)
+    pixels_last = 4 * product.depth * product.channels_out * product.slices <= NEAR_BYTES
+    if pixels_last:
+        tiles = _tiles_per_item(row_flops * panels * tile.lanes, -(-blocks // (8 * units)))
+    else:
+        tiles = _tiles_per_item(row_flops * tile.lanes, blocks * panels * product.slices // (4 * units))
+    size = (-(-blocks // tiles), panels)
+    args = _arguments(product, operands, epilogue, (product.window.rows, tiles, int(pixels_last)))
+    params = {"TILE_M": tile.m, "TILE_N": tile.lanes // VECTOR}
+    size = (*(size[::-1] if pixels_last else size), product.slices)
+    return CONV_GEMM.launch(args, size, (1, 1, 1), **params, **epilogue.params)
+
+
+def _arguments(product: Product, operands: Operands, epilogue: Epilogue, blocking: tuple[int, ...]) -> tuple[Arg, ...]:
+    """The arguments of both kernels, which differ in how they are told the blocking."""
+    return (
+        operands.x.name, operands.weights, *epilogue.tensors, operands.zeros, operands.slices, operands.y.name,
+        *epilogue.constants, *blocking, product.channels_in, product.channels_out,
+        operands.x.pitch, operands.y.pitch, operands.y.offset, *epilogue.residual_args, *product.window.args,
+    )  # fmt: skip
+
+
+def _tiles_per_item(flops: int, most: int) -> int:
+    """Tiles of ``flops`` that one work-item takes in a row: enough to be worth starting, ``most`` to share evenly."""
+    return max(1, min(-(-ITEM_FLOPS // flops), most))
 
 
 def pack_panels(matrices: np.ndarray, lanes: int) -> np.ndarray:

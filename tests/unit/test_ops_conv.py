@@ -208,12 +208,16 @@ def test_every_tile_is_a_legal_configuration():
         assert lowered.launches[-1].options[0].startswith("-DTILE_M=")
 
 
-def test_work_items_cover_the_product():
-    ctx = context("Conv", (1, 64, 80, 80), (100, 64, 3, 3), pads=(1, 1, 1, 1))
+@pytest.mark.parametrize("channels", [64, 256])
+def test_work_items_cover_the_product(channels: int):
+    """Of few weights, work-items that take the same pixels come one after the other; of many, those of one panel."""
+    ctx = context("Conv", (1, channels, 80, 80), (100, channels, 3, 3), pads=(1, 1, 1, 1))
     (launch,) = find("Conv").lower(ctx).launches
     tile_m, tile_n = dict(launch.params)["TILE_M"], dict(launch.params)["TILE_N"]
-    rows, tiles = launch.args[10:12]
-    blocks, panels, slices = launch.global_size
+    rows, tiles, pixels_last = launch.args[10:13]
+    blocks, panels = launch.global_size[1::-1] if pixels_last else launch.global_size[:2]
+    slices = launch.global_size[2]
+    assert pixels_last == (channels == 64)
     assert rows == 6400
     assert blocks * tiles * tile_m >= rows > (blocks - 1) * tiles * tile_m
     assert panels * tile_n * 16 >= 100 > (panels - 1) * tile_n * 16
@@ -225,7 +229,7 @@ def test_pointwise_convolution_is_a_flat_product():
     """1×1 over 20 × 30 pixels of two pictures is one row of 1200."""
     ctx = context("Conv", (2, 8, 20, 30), (5, 8, 1, 1))
     lowered = find("Conv").lower(ctx)
-    assert lowered.launches[0].args[19:23] == (1, 1200, 1, 1200)
+    assert lowered.launches[0].args[20:24] == (1, 1200, 1, 1200)
     assert not any("zeros" in name for name in lowered.constants)
 
 
