@@ -22,6 +22,8 @@ from clnn.graph import Graph
 from clnn.options import Options
 from clnn.plan import Plan, build, lower
 from clnn.runtime import memory, programs, selection
+from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.isolated import IsolatedWorker
 from clnn.runtime.pool import MAX_EXECUTORS
 from clnn.runtime.worker import LocalWorker, Worker
 
@@ -201,8 +203,14 @@ class InferenceSession:
             return self._plans[key]
 
     def _work_on(self, plan: Plan) -> Worker:
+        """What runs ``plan``: this process, or the child process of an isolated device."""
         devices = {device.info.id: device for device in self._devices}
-        return LocalWorker(plan, devices, self._programs, self._options.timeout_s)
+        here = {name: device for name, device in devices.items() if isinstance(device, OpenDevice)}
+        # An isolated device is alone in its plan. What needs no device runs here, unless there is only a child.
+        used = plan.used_devices or tuple(here or devices)[:1]
+        if used[0] in here:
+            return LocalWorker(plan, here, self._programs, self._options.timeout_s)
+        return IsolatedWorker(plan, devices[used[0]], self._options.cache_dir, self._options.timeout_s)
 
 
 def _with_output_shapes(source: Graph) -> Graph:
