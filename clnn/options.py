@@ -23,7 +23,8 @@ class Options:
         threads: threads of a CPU driver; it reads the number when it is loaded, so that it holds for the
             process, and a second session that asks for another number is refused. ``None``: all cores.
         cache_dir: folder for program binaries; ``None``: ``$CLNN_CACHE_DIR`` or the user's cache folder.
-        timeout_s: seconds after which a run is given up with ``DeadlineError``; ``None``: never.
+        timeout_s: seconds after which a run is given up with ``DeadlineError``; ``None``: never, and on an isolated
+            device once it takes many times as long as earlier runs.
 
     Raises:
         UsageError: a value is not of the kind described.

@@ -22,8 +22,10 @@ from clnn.graph import Graph
 from clnn.options import Options
 from clnn.plan import Plan, build, lower
 from clnn.runtime import memory, programs, selection
-from clnn.runtime.executor import Executor, LoadedPlan
-from clnn.runtime.pool import MAX_EXECUTORS, ExecutorPool
+from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.isolated import IsolatedWorker
+from clnn.runtime.pool import MAX_EXECUTORS
+from clnn.runtime.worker import LocalWorker, Worker
 
 log = logging.getLogger("clnn")
 
@@ -72,14 +74,14 @@ class InferenceSession:
         self._source = frontend.load(model)
         self._devices = selection.select(devices, platforms, self._options.threads)
         self._programs = programs.shared(self._options.cache_dir)
-        self._plans: OrderedDict[tuple[tuple[int, ...], ...], ExecutorPool] = OrderedDict()
+        self._plans: OrderedDict[tuple[tuple[int, ...], ...], Worker] = OrderedDict()
         self._latest: Plan | None = None
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
-            self._pool({name: self._source.types[name].shape for name in self._source.inputs})
+            self._worker({name: self._source.types[name].shape for name in self._source.inputs})
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Run the network once.
@@ -104,9 +106,7 @@ class InferenceSession:
         """Run the network, even while the session closes: a run that was accepted is carried out."""
         names = self._check_outputs(output_names)
         arrays = check_feeds(self._source, feeds)
-        pool = self._pool({name: array.shape for name, array in arrays.items()})
-        with pool.take() as executor:
-            return executor.run(arrays, names)
+        return self._worker({name: array.shape for name, array in arrays.items()}).run(arrays, names)
 
     def run_async(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> Future[list[np.ndarray]]:
         """Start ``run`` in a thread of the session and return its future."""
@@ -160,6 +160,8 @@ class InferenceSession:
             threads, self._threads, self._closed = self._threads, None, True
         if threads is not None:
             threads.shutdown()
+        for worker in self._plans.values():
+            worker.close()
         self._plans.clear()
 
     def __enter__(self) -> InferenceSession:
@@ -182,8 +184,8 @@ class InferenceSession:
             raise UsageError(f"output '{unknown[0]}' does not exist; there are {', '.join(self._source.outputs)}")
         return names
 
-    def _pool(self, shapes: Mapping[str, tuple[int, ...]]) -> ExecutorPool:
-        """The executors for these input shapes, planned and loaded when they are new."""
+    def _worker(self, shapes: Mapping[str, tuple[int, ...]]) -> Worker:
+        """The worker for these input shapes, planned and loaded when they are new."""
         key = tuple(shapes[name] for name in self._source.inputs)
         with self._lock:
             if key not in self._plans:
@@ -194,12 +196,21 @@ class InferenceSession:
                     # It is never planned again; from here on its weights are needed as the plan has packed them.
                     self._source = self._source.replace(nodes=(), constants={})
                 memory.return_to_system()
-                loaded = LoadedPlan(self._latest, {device.info.id: device for device in self._devices}, self._programs)
-                self._plans[key] = ExecutorPool(lambda: Executor(loaded, self._options.timeout_s))
+                self._plans[key] = self._work_on(self._latest)
                 while len(self._plans) > MAX_PLANS:
                     self._plans.popitem(last=False)
             self._plans.move_to_end(key)
             return self._plans[key]
+
+    def _work_on(self, plan: Plan) -> Worker:
+        """What runs ``plan``: this process, or the child process of an isolated device."""
+        devices = {device.info.id: device for device in self._devices}
+        here = {name: device for name, device in devices.items() if isinstance(device, OpenDevice)}
+        # An isolated device is alone in its plan. What needs no device runs here, unless there is only a child.
+        used = plan.used_devices or tuple(here or devices)[:1]
+        if used[0] in here:
+            return LocalWorker(plan, here, self._programs, self._options.timeout_s)
+        return IsolatedWorker(plan, devices[used[0]], self._options.cache_dir, self._options.timeout_s)
 
 
 def _with_output_shapes(source: Graph) -> Graph:

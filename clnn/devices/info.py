@@ -18,8 +18,8 @@ class DeviceInfo:
 
     ``gflops`` and ``bandwidth_gbs`` are measured by a calibration, or hints from platforms.yaml; 0 when unknown.
     Sizes are bytes. ``alignment`` is that of sub-buffers. ``vector_width`` is in float32 lanes.
-    ``interpreter`` marks a simulator, used only when named. ``reason`` and ``remedy`` explain a verdict that is not
-    ``usable``.
+    ``interpreter`` marks a simulator, used only when named, ``isolated`` a device that a child process runs.
+    ``reason`` and ``remedy`` explain a verdict that is not ``usable``.
     """
 
     id: str
@@ -44,6 +44,7 @@ class DeviceInfo:
     bandwidth_gbs: float = 0.0
     transports: tuple[str, ...] = field(default=("buffer",))
     interpreter: bool = False
+    isolated: bool = False
     verdict: str = USABLE
     reason: str = ""
     remedy: str = ""

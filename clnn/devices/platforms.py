@@ -47,6 +47,7 @@ class DeviceEntry(Strict):
 
     ``describe`` stands in place of ``select`` for a device that is not here, and has all else that is known of it.
     ``kind`` makes plans treat it as another kind of device than it is, as to run the kernels for GPUs on a CPU.
+    ``isolate`` runs it in a child process, which ``cores`` pins to these cores of the host.
     """
 
     id: Annotated[str, Field(pattern=_ID)]
@@ -54,6 +55,8 @@ class DeviceEntry(Strict):
     describe: Description | None = None
     kind: Literal[KINDS] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
+    isolate: bool = False
+    cores: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     hint: Hint = Hint()
 
     @field_validator("select")
@@ -74,6 +77,12 @@ class DeviceEntry(Strict):
             raise ValueError("give 'select', or 'describe' for a device that is not here")
         if self.describe is not None and given != {"describe"}:
             raise ValueError(f"a device that is described takes no '{min(given - {'describe'})}'")
+        return self
+
+    @model_validator(mode="after")
+    def _pins_only_a_process_of_its_own(self) -> DeviceEntry:
+        if self.cores and not self.isolate:
+            raise ValueError("cores: only a device with 'isolate: true' can be pinned to cores")
         return self
 
 

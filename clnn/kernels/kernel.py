@@ -58,6 +58,10 @@ class Kernel:
     local_bytes: Callable[[Mapping[str, Value]], int] = lambda values: 0
     cuts: tuple[int, ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Rules are functions, which another process cannot be sent; a launch that was configured no longer needs them.
+        return Kernel, (self.name, self.source)
+
     def configure(self, **values: Value) -> tuple[tuple[str, Value], ...]:
         """Complete ``values`` with the defaults and check them.
 

@@ -18,7 +18,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.errors import DeviceError
 from clnn.kernels import source
 from clnn.runtime import cachedir, drivers, loader, programs
-from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 
 _FORMAT = "1"
 _SOURCE = "calibrate.cl"
@@ -35,12 +35,16 @@ def known(info: DeviceInfo, cache_dir: str | None = None) -> DeviceInfo:
     return replace(info, **kept) if kept else info
 
 
-def measure(opened: OpenDevice, refresh: bool = False, cache_dir: str | None = None) -> DeviceInfo:
+def measure(opened: OpenDevice | IsolatedDevice, refresh: bool = False, cache_dir: str | None = None) -> DeviceInfo:
     """The device with measured ``gflops`` and ``bandwidth_gbs``; takes about a second the first time.
+
+    One that is isolated is not measured, as its driver must not be loaded here: what is known of it stands.
 
     Raises :class:`BuildError` or :class:`DeviceError` when the device fails meanwhile.
     """
     info = opened.info
+    if isinstance(opened, IsolatedDevice):
+        return info
     if not refresh:
         info = known(info, cache_dir)
         if info.gflops:

@@ -34,6 +34,20 @@ class OpenDevice:
 
 
 @dataclass(frozen=True)
+class IsolatedDevice:
+    """A device that a child process opens: its driver is never loaded into this one.
+
+    ``info`` is what plans know of it, ``found`` what :func:`devices` gave and :func:`open_device` takes in the child.
+    ``threads`` limits a CPU driver, ``cores`` are those of the host that the child is pinned to, none for any.
+    """
+
+    info: DeviceInfo
+    found: DeviceInfo
+    threads: int | None = None
+    cores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Found:
     """A device, its driver's report, and its place among the report's devices."""
 

@@ -41,6 +41,12 @@ def folder() -> Path:
     return _current[0]
 
 
+def adopt(path: Path) -> None:
+    """Use ``path``, a folder of a parent process, which removes it."""
+    global _current
+    _current = (path, os.getpid())
+
+
 def _make() -> Path:
     path = _in_memory() or _on_disk()
     handle = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)

@@ -13,19 +13,20 @@ from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
 from clnn.errors import NoDeviceError
 from clnn.runtime import calibration, discovery, loader
-from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 
 if TYPE_CHECKING:
     from clnn.devices.platforms import DeviceEntry
 
 
 def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathLike[str] | None = None,
-           threads: int | None = None) -> list[OpenDevice]:
+           threads: int | None = None) -> list[OpenDevice | IsolatedDevice]:
     """Open the devices that ``devices`` names, in that order; the best one when nothing says otherwise.
 
     ``platforms`` is a platforms.yaml, one of its entries, or both: ``FILE``, ``#NAME``, ``FILE#NAME``. With an entry,
     or with the file's default, ``devices`` may use the ids of that entry, and without ``devices`` all of it is opened.
-    ``threads`` limits CPU drivers and goes before the entry's own limits.
+    ``threads`` limits CPU drivers and goes before the entry's own limits. Of a device that is isolated only the facts
+    are looked up.
 
     Raises :class:`NoDeviceError`, also for a device that platforms.yaml only describes, :class:`UsageError` for a bad
     name, file or thread limit, :class:`ForkError`.
@@ -36,9 +37,18 @@ def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathL
         infos = discovery.named(devices)
         _limit({info.id: None for info in infos}, infos, threads)
         return [_open(info) for info in infos]
-    infos = discovery.named([entry.select for entry in entries])
-    _limit({info.id: entry.threads for entry, info in zip(entries, infos, strict=True)}, infos, threads)
-    return [_renamed(_open(info), entry) for entry, info in zip(entries, infos, strict=True)]
+    infos = _infos(entries)
+    here = [(entry, info) for entry, info in zip(entries, infos, strict=True) if not entry.isolate]
+    _limit({info.id: entry.threads for entry, info in here}, [info for _, info in here], threads)
+    return [_isolated(info, entry, threads) if entry.isolate else _renamed(_open(info), entry)
+            for entry, info in zip(entries, infos, strict=True)]
+
+
+def open_isolated(device: IsolatedDevice) -> OpenDevice:
+    """Open a device in this process, which is the child that runs it; raises as :func:`select` does."""
+    if device.threads:
+        loader.limit_threads(device.threads, naming.driver_of(device.found))
+    return replace(discovery.open_device(device.found), info=device.info)
 
 
 def platform(reference: str | os.PathLike[str] | None = None) -> tuple[str | None, Path | None]:
@@ -81,6 +91,13 @@ def _entries(devices: str | Sequence[str] | None, platforms: str | Path | None,
     return entry.pick(naming.split(wanted) if wanted else [])
 
 
+def _infos(entries: Sequence[DeviceEntry]) -> list[DeviceInfo]:
+    """The device that each entry means: a different one each, but for those that are isolated."""
+    here = [entry for entry in entries if not entry.isolate]
+    infos = iter(discovery.named([entry.select for entry in here]) if here else [])
+    return [discovery.named(entry.select)[0] if entry.isolate else next(infos) for entry in entries]
+
+
 def _limit(limits: dict[str, int | None], infos: Sequence[DeviceInfo], threads: int | None) -> None:
     for info in infos:
         count = threads or limits[info.id]
@@ -96,7 +113,21 @@ def _open(info: DeviceInfo) -> OpenDevice:
 
 
 def _renamed(opened: OpenDevice, entry: DeviceEntry) -> OpenDevice:
-    info = replace(opened.info, id=entry.id, kind=entry.kind or opened.info.kind,
-                   gflops=entry.hint.gflops or opened.info.gflops,
-                   bandwidth_gbs=entry.hint.bandwidth_gbs or opened.info.bandwidth_gbs)
-    return replace(opened, info=info)
+    return replace(opened, info=_described(opened.info, entry))
+
+
+def _isolated(info: DeviceInfo, entry: DeviceEntry, threads: int | None) -> IsolatedDevice:
+    cores = tuple(entry.cores or ())
+    count = entry.threads
+    if naming.driver_of(info) in loader.THREAD_VARIABLES:
+        # More threads than cores would wait for each other.
+        count = threads or entry.threads or len(cores) or None
+    limited = replace(info, compute_units=min(info.compute_units, count or info.compute_units))
+    described = _described(calibration.known(limited), entry)
+    return IsolatedDevice(replace(described, isolated=True), info, count, cores)
+
+
+def _described(info: DeviceInfo, entry: DeviceEntry) -> DeviceInfo:
+    return replace(info, id=entry.id, kind=entry.kind or info.kind,
+                   gflops=entry.hint.gflops or info.gflops,
+                   bandwidth_gbs=entry.hint.bandwidth_gbs or info.bandwidth_gbs)

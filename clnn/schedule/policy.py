@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from clnn.devices.info import DeviceInfo
 from clnn.errors import UsageError
@@ -33,10 +35,25 @@ def policies() -> tuple[str, ...]:
 def find_policy(name: str | None) -> Policy:
     """The policy called ``name``; the default is "single".
 
+    It decides for the devices of each process, as an isolated one shares no inference with others; of these schedules
+    the one is taken that is predicted to be fastest.
+
     Raises:
         UsageError: there is none of that name.
     """
     found = _POLICIES.get(name or "single")
     if found is None:
         raise UsageError(f"policy '{name}' does not exist; choose one of {', '.join(_POLICIES)}")
-    return found
+    return partial(_in_one_process, found)
+
+
+def _in_one_process(chosen: Policy, graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
+    processes: dict[str, list[DeviceInfo]] = {}
+    for device in devices:
+        processes.setdefault(device.id if device.isolated else "", []).append(device)
+    best, *others = sorted((chosen(graph, together, costs) for together in processes.values()),
+                           key=lambda schedule: schedule.predicted_ms)
+    if not others:
+        return best
+    told = f"fastest of {len(processes)} processes, {best.predicted_ms:.2f} ms, the next {others[0].predicted_ms:.2f}"
+    return replace(best, reason="; ".join(filter(None, (told, best.reason))))

@@ -35,7 +35,8 @@ def single(graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Sch
 
 
 def _on_device(graph: Graph, device: DeviceInfo, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
-    reason = "the only device" if len(devices) == 1 else f"the fastest of {len(devices)} devices"
+    only = "the only device in its process" if device.isolated else "the only device"
+    reason = only if len(devices) == 1 else f"the fastest of {len(devices)} devices"
     assignments = {node.name: assign(node, graph, device, reason, devices) for node in graph.nodes}
     by_id = {each.id: each for each in devices}
     placed = [(node, by_id[place]) for node in graph.nodes if (place := assignments[node.name].device) != HOST]

@@ -26,7 +26,8 @@ class Schedule:
 
     ``predicted_ms`` is the cost model's estimate of its latency, 0 when the model knows nothing of the device.
     ``teams`` are those that nodes are assigned to, by id, ``order`` the names of all nodes in the order in which they
-    are to start, where it is not that of the graph, and ``reason`` why this policy was taken, where there was a choice.
+    are to start, where it is not that of the graph, and ``reason`` why this policy and process were taken, where there
+    was a choice.
     """
 
     assignments: Mapping[str, Assignment]

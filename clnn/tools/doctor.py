@@ -17,7 +17,7 @@ from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
 from clnn.errors import ClnnError
 from clnn.runtime import cachedir, calibration, discovery, drivers, selection
-from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +88,9 @@ def _measured(info: DeviceInfo, refresh: bool, tell: Callable[[str], None]) -> D
         return info
 
 
-def _with_speed(opened: OpenDevice, refresh: bool, tell: Callable[[str], None]) -> DeviceInfo:
+def _with_speed(opened: OpenDevice | IsolatedDevice, refresh: bool, tell: Callable[[str], None]) -> DeviceInfo:
     # An interpreter's speed says nothing about the machine, and takes minutes to measure. Hints stand as they are.
-    if opened.info.interpreter or (opened.info.gflops and not refresh):
+    if opened.info.interpreter or opened.info.isolated or (opened.info.gflops and not refresh):
         return opened.info
     tell(f"measuring {opened.info.id} ...")
     try:

@@ -24,6 +24,7 @@ platforms:
         threads: 2
         hint: {gflops: 220, bandwidth_gbs: 20.5}
 """
+APART = GOOD.replace("threads: 2", "isolate: true\n        cores: [1, 3]")
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,12 @@ def test_a_good_file():
     assert mine.pick(["cpu0"]) == [mine.devices[1]]
     assert mine.pick([]) == mine.devices
     assert mine.pick(["cpu0", "pocl"]) is None
+
+
+def test_an_isolated_device():
+    device = platforms.parse(APART, "f").platforms["mine"].devices[1]
+    assert (device.isolate, device.cores) == (True, [1, 3])
+    assert not platforms.parse(GOOD, "f").platforms["mine"].devices[1].isolate
 
 
 def test_shipped_entries_and_the_example_are_good():
@@ -68,6 +75,9 @@ def test_shipped_entries_and_the_example_are_good():
         (GOOD.replace("        select: pocl\n", ""), 7, "give 'select', or 'describe'"),
         (GOOD.replace("version: 1", "version: 2"), 1, "version"),
         (GOOD.replace("version: 1\n", ""), 1, "version: Field required"),
+        (APART.replace("isolate: true", "isolate: false"), 7, "only a device with 'isolate: true'"),
+        (APART.replace("[1, 3]", "[]"), 10, "cores"),
+        (APART.replace("[1, 3]", "[-1]"), 10, "cores.0"),
         (GOOD + "version: 1\n", 11, "there twice"),
         (GOOD.replace("    description: two devices\n", "    devices: []\n"), 5, "there twice"),
         ("version: 1\nplatforms: [\n", 3, "not YAML"),

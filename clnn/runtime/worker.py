@@ -1,0 +1,75 @@
+"""What runs a network, or a part of one, wherever its device is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from clnn.errors import UsageError
+from clnn.plan import Plan
+from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.pool import ExecutorPool
+from clnn.runtime.programs import ProgramCache
+from clnn.schedule import HOST
+
+
+class Worker(Protocol):
+    """Runs one network, or a part of one, on one device; ``run`` may be called from any thread, one run at a time."""
+
+    device: str
+    """Id of the device."""
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """Run once.
+
+        Args:
+            feeds: an array for each graph input, C-contiguous, of the plan's shapes and dtypes.
+            outputs: names of the graph outputs wanted.
+
+        Returns:
+            The outputs in the order asked for; the arrays are the caller's.
+
+        Raises:
+            DeviceError: the device or its process failed.
+            DeadlineError: the run did not finish in time.
+            UsageError: the worker is closed.
+        """
+
+    def close(self) -> None:
+        """Free what the worker holds, once a run in progress is over."""
+
+
+class LocalWorker:
+    """A worker in this process: threads that run at once get an executor each.
+
+    Args:
+        plan: what to run.
+        devices: the opened devices of the plan, by id.
+        programs: where kernels are built.
+        timeout_s: seconds after which a run is given up; ``None``: never.
+
+    Raises:
+        BuildError: a driver refuses a kernel.
+        OutOfMemoryError: a device cannot hold the network.
+    """
+
+    def __init__(self, plan: Plan, devices: Mapping[str, OpenDevice], programs: ProgramCache,
+                 timeout_s: float | None = None) -> None:
+        self.device = ",".join(plan.used_devices) or HOST
+        loaded = LoadedPlan(plan, devices, programs)
+        self._pool: ExecutorPool | None = ExecutorPool(lambda: Executor(loaded, timeout_s))
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """See :class:`Worker`."""
+        pool = self._pool
+        if pool is None:
+            raise UsageError(f"the worker on {self.device} is closed; make a new session")
+        with pool.take() as executor:
+            return executor.run(feeds, outputs)
+
+    def close(self) -> None:
+        """See :class:`Worker`."""
+        self._pool = None
