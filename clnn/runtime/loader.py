@@ -136,11 +136,13 @@ def load(drivers: Iterable[Driver]) -> list[Any]:
         if _loaded is None:
             module = _import()
             with _environment({**settings, **_registered(missing)}):
-                platforms = _start(module)
+                platforms = _registered_platforms(module)
+                _list_devices(module, platforms)
             _loaded = _Loaded(module, os.getpid(), set(), {}, {})
         else:
             with _environment(settings):
                 platforms = [each for library in sorted(missing) for each in latecomer.platforms(library)]
+                _list_devices(_loaded.module, platforms)
         _loaded.libraries.update(missing)
         _loaded.settings.update(settings)
         for name in {naming.alias(platform.name) for platform in platforms} & set(THREAD_VARIABLES):
@@ -167,18 +169,21 @@ def _import() -> ModuleType:
     return module
 
 
-def _start(module: ModuleType) -> list[Any]:
+def _registered_platforms(module: ModuleType) -> list[Any]:
     """The platforms of the ICD loader, which reads its folder now and never again."""
     try:
-        platforms = module.get_platforms()
+        return module.get_platforms()
     except module.Error:  # PLATFORM_NOT_FOUND_KHR: the ICD loader's word for none
         return []
+
+
+def _list_devices(module: ModuleType, platforms: Iterable[Any]) -> None:
+    """Ask for all devices: PoCL reads its settings, and starts its threads, when it is first asked."""
     for platform in platforms:
         try:
             platform.get_devices()
         except module.Error as error:
             log.info("%s lists no devices: %s", platform.name, error)
-    return platforms
 
 
 def _registered(libraries: set[str]) -> dict[str, str]:

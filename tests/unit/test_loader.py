@@ -121,16 +121,21 @@ def test_a_driver_is_loaded_once(fake):
 def test_a_driver_is_added_later_with_its_own_limit(fake, monkeypatch):
     seen = {}
 
+    def note(when):
+        seen[when] = os.environ.get("CL_CONFIG_CPU_TBB_NUM_WORKERS")
+        return []
+
     def late(library):
-        seen.update(library=library, threads=os.environ.get("CL_CONFIG_CPU_TBB_NUM_WORKERS"))
-        return [SimpleNamespace(name="Intel(R) OpenCL")]
+        seen["library"] = library
+        note("loaded")
+        return [SimpleNamespace(name="Intel(R) OpenCL", get_devices=lambda: note("first asked"))]
 
     monkeypatch.setattr(latecomer, "platforms", late)
     loader.limit_threads(2, "pocl")
     loader.load([POCL])
     loader.limit_threads(1, "intel")
     assert [platform.name for platform in loader.load([POCL, INTEL])] == ["Intel(R) OpenCL"]
-    assert seen == {"library": INTEL.library, "threads": "1"}
+    assert seen == {"library": INTEL.library, "loaded": "1", "first asked": "1"}
     assert loader.load([INTEL]) == []
     with pytest.raises(UsageError, match="intel is already running with 1 threads"):
         loader.limit_threads(2, "intel")
