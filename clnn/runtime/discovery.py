@@ -203,6 +203,6 @@ def _context(found: _Found) -> Any:
     if platform not in _contexts:
         usable = [_handle(other) for other in _discover() if other.info.usable
                   and other.identity[:2] == found.identity[:2]]
-        with loader.settings():
+        with loader.settings(naming.driver_of(found.info)):
             _contexts[platform] = cl.Context([handle for handle in usable if handle is not None])
     return _contexts[platform]

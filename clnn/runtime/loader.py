@@ -151,10 +151,33 @@ def load(drivers: Iterable[Driver]) -> list[Any]:
 
 
 @contextmanager
-def settings() -> Iterator[None]:
-    """The environment that drivers were loaded with; Intel's looks at it again when a context is made."""
-    with _lock, _environment(_loaded.settings if _loaded else {}):
+def settings(driver: str) -> Iterator[None]:
+    """What to make a context of ``driver`` in: the environment that drivers were loaded with, and cores of its own.
+
+    Intel's looks at both when it makes its first context, and starts its threads then.
+    """
+    with _lock, _environment(_loaded.settings if _loaded else {}), _own_cores(driver):
         yield
+
+
+@contextmanager
+def _own_cores(driver: str) -> Iterator[None]:
+    """Keep the threads that ``driver`` starts during the block off the cores that a limited PoCL has pinned its own to.
+
+    Only where both are limited and the other cores suffice. Threads inherit the cores of the one that starts them;
+    left to the scheduler, Intel's one worker was seen to share PoCL's core for seconds while another core was idle.
+    """
+    taken, needed = _limits.get("pocl"), _limits.get(driver)
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    others = before - set(range(taken or 0))  # PoCL pins its threads to the first cores, in order
+    if driver == "pocl" or not taken or not needed or len(others) < needed or os.environ.get("POCL_AFFINITY") == "0":
+        yield
+        return
+    os.sched_setaffinity(0, others)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _import() -> ModuleType:

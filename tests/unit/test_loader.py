@@ -87,9 +87,35 @@ def test_thread_limits_reach_the_drivers(fake):
     assert fake.seen["POCL_MAX_PTHREAD_COUNT"] == "3"
     assert fake.seen["CL_CONFIG_CPU_TBB_NUM_WORKERS"] == "1"
     assert (loader.thread_limit("pocl"), loader.thread_limit("nvidia")) == (3, None)
-    with loader.settings():
+    with loader.settings("pocl"):
         assert os.environ["CL_CONFIG_CPU_TBB_NUM_WORKERS"] == "1"
     assert "CL_CONFIG_CPU_TBB_NUM_WORKERS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("driver", "limits", "affinity", "expected"),
+    [
+        ("intel", {"pocl": 1, "intel": 1}, "1", {1, 2, 3}),
+        ("intel", {"pocl": 2, "intel": 2}, "1", {2, 3}),
+        ("intel", {"pocl": 2, "intel": 3}, "1", None),
+        ("intel", {"pocl": 4, "intel": 1}, "1", None),
+        ("intel", {"pocl": 1, "intel": 1}, "0", None),
+        ("intel", {"pocl": 1}, "1", None),
+        ("intel", {"intel": 1}, "1", None),
+        ("pocl", {"pocl": 1, "intel": 1}, "1", None),
+    ],
+)
+def test_limited_drivers_get_cores_of_their_own(fake, monkeypatch, driver, limits, affinity, expected):
+    cores = [{0, 1, 2, 3}]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores[-1], raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, chosen: cores.append(chosen), raising=False)
+    monkeypatch.setenv("POCL_AFFINITY", affinity)
+    for name, threads in limits.items():
+        loader.limit_threads(threads, name)
+    loader.load([POCL])
+    with loader.settings(driver):
+        assert cores[-1] == (expected or cores[0])
+    assert cores[-1] == cores[0]
 
 
 def test_another_limit_after_loading_is_refused(fake):
