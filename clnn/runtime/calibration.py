@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ _TRIAD_BYTES = 64 << 20  # of each of three arrays, twice the largest last-level
 def known(info: DeviceInfo, cache_dir: str | None = None) -> DeviceInfo:
     """``info`` with the figures of an earlier measurement, when there was one."""
     kept = cachedir.Store("calibration", cache_dir).get_json(_key(info))
-    return replace(info, **kept) if kept else info
+    return _with_speed(info, kept) if kept else info
 
 
 def measure(opened: OpenDevice, refresh: bool = False, cache_dir: str | None = None) -> DeviceInfo:
@@ -51,7 +51,12 @@ def measure(opened: OpenDevice, refresh: bool = False, cache_dir: str | None = N
     except loader.opencl().Error as error:
         raise DeviceError(f"calibration fails on {info.id} ({info.name}): {error}; run 'clnn doctor'") from error
     cachedir.Store("calibration", cache_dir).put_json(_key(info), figures)
-    return replace(info, **figures)
+    return _with_speed(info, figures)
+
+
+def _with_speed(info: DeviceInfo, figures: Mapping[str, float]) -> DeviceInfo:
+    """``info`` with what its slowdown leaves of measured figures."""
+    return replace(info, **{name: figure / info.slowdown for name, figure in figures.items()})
 
 
 def _key(info: DeviceInfo) -> str:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clnn import env
 from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
-from clnn.errors import NoDeviceError
+from clnn.errors import NoDeviceError, UsageError
 from clnn.runtime import calibration, discovery, loader
 from clnn.runtime.discovery import OpenDevice
 
@@ -34,11 +34,12 @@ def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathL
     entries = _entries(devices, *_split(platforms))
     if entries is None:
         infos = discovery.named(devices)
-        _limit({info.id: None for info in infos}, infos, threads)
-        return [_open(info) for info in infos]
-    infos = discovery.named([entry.select for entry in entries])
-    _limit({info.id: entry.threads for entry, info in zip(entries, infos, strict=True)}, infos, threads)
-    return [_renamed(_open(info), entry) for entry, info in zip(entries, infos, strict=True)]
+        _limit(infos, [None] * len(infos), threads)
+        return [_with_speed(discovery.open_device(info)) for info in infos]
+    infos = [info for entry in entries for info in discovery.named(entry.select)]
+    _check(entries, infos)
+    _limit(infos, [entry.thread_limit for entry in entries], threads)
+    return [_open(info, entry) for info, entry in zip(infos, entries, strict=True)]
 
 
 def platform(reference: str | os.PathLike[str] | None = None) -> tuple[str | None, Path | None]:
@@ -81,22 +82,43 @@ def _entries(devices: str | Sequence[str] | None, platforms: str | Path | None,
     return entry.pick(naming.split(wanted) if wanted else [])
 
 
-def _limit(limits: dict[str, int | None], infos: Sequence[DeviceInfo], threads: int | None) -> None:
-    for info in infos:
-        count = threads or limits[info.id]
+def _check(entries: Sequence[DeviceEntry], infos: Sequence[DeviceInfo]) -> None:
+    """Raise :class:`UsageError` when devices as they were found cannot be what their entries want of them."""
+    from clnn.devices import platforms as platforms_file
+
+    told = platforms_file.clash(entries, [info.id for info in infos])
+    if told:
+        raise UsageError(told)
+    for info, entry in zip(infos, entries, strict=True):
+        if entry.memory == "shared" and not info.host_memory:
+            raise UsageError(f"'{entry.id}' is {info.id} ({info.name}), which has a memory of its own: leave out "
+                             "'memory: shared'")
+
+
+def _limit(infos: Sequence[DeviceInfo], limits: Sequence[int | None], threads: int | None) -> None:
+    for info, limit in zip(infos, limits, strict=True):
+        count = threads or limit
         driver = naming.driver_of(info)
         # A limit for all says nothing about a GPU; one for a device that has none is a mistake, and told.
-        if count and (driver in loader.THREAD_VARIABLES or limits[info.id]):
+        if count and (driver in loader.THREAD_VARIABLES or limit):
             loader.limit_threads(count, driver)
 
 
-def _open(info: DeviceInfo) -> OpenDevice:
-    opened = discovery.open_device(info)
+def _open(info: DeviceInfo, entry: DeviceEntry) -> OpenDevice:
+    if entry.subdevice is None:
+        opened = discovery.open_device(info)
+    else:
+        opened = discovery.open_subdevice(info, entry.subdevice, entry.subdevice_units)
+    opened = _with_speed(_changed(
+        opened, id=entry.id, kind=entry.kind or info.kind, slowdown=entry.slowdown,
+        host_memory=info.host_memory and entry.memory != "separate"))
+    hints = {"gflops": entry.hint.gflops, "bandwidth_gbs": entry.hint.bandwidth_gbs}
+    return _changed(opened, **{name: value / entry.slowdown for name, value in hints.items() if value})
+
+
+def _with_speed(opened: OpenDevice) -> OpenDevice:
     return replace(opened, info=calibration.known(opened.info))
 
 
-def _renamed(opened: OpenDevice, entry: DeviceEntry) -> OpenDevice:
-    info = replace(opened.info, id=entry.id, kind=entry.kind or opened.info.kind,
-                   gflops=entry.hint.gflops or opened.info.gflops,
-                   bandwidth_gbs=entry.hint.bandwidth_gbs or opened.info.bandwidth_gbs)
-    return replace(opened, info=info)
+def _changed(opened: OpenDevice, **facts: Any) -> OpenDevice:
+    return replace(opened, info=replace(opened.info, **facts))
