@@ -1,4 +1,4 @@
-"""Test beds: sub-devices, slowed devices, memory apart, drivers side by side."""
+"""Test beds: sub-devices, slowed devices, memory apart, drivers side by side, and the measure of independence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import clnn
 from clnn import env
 from clnn.errors import NoDeviceError, UsageError
-from clnn.runtime import calibration, discovery, loader, selection
+from clnn.runtime import calibration, discovery, independence, loader, selection
 from clnn.runtime.programs import ProgramCache
 
 
@@ -163,3 +163,14 @@ def test_limited_drivers_do_not_share_cores():
     threads.remove([0])
     assert threads, "Intel's"
     assert all(0 not in cores for cores in threads)
+
+
+def test_independence_is_measured(clnn_device, monkeypatch):
+    monkeypatch.setattr(independence, "_ROUNDS", 1)
+    (opened,) = selection.select(clnn_device)
+    twin = replace(opened, info=replace(opened.info, id="twin"))
+    found = independence.measure([opened, twin])
+    assert list(found.alone_ms) == [clnn_device, "twin"]
+    assert min(found.alone_ms.values()) > 0
+    assert found.together_ms > 0
+    assert found.other_cores >= 0
