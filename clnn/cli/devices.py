@@ -8,10 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from clnn.cli import common
+from clnn.errors import UsageError
+
+_QUIET_CORES = 0.1
 
 
 def command(
     refresh: Annotated[bool, typer.Option("--refresh", help="Try and measure every device again.")] = False,
+    independent: Annotated[str | None, typer.Option(
+        "--independent", metavar="A,B", show_default=False,
+        help="Measure whether two devices compute side by side, or share their cores.")] = None,
     device: common.Device = None,
     platforms: common.Platforms = None,
     platform: common.Platform = None,
@@ -24,9 +30,15 @@ def command(
     All of them, or those that --device or an entry of platforms.yaml names.
     """
     common.start(quiet, verbose)
+    reference = common.platforms_reference(platforms, platform)
+    if independent is not None:
+        if device is not None or refresh:
+            raise UsageError("--independent names its devices itself and measures anew: leave out --device and "
+                             "--refresh")
+        _say_independence(independent, reference, json, quiet)
+        return
     from clnn.tools.doctor import measured_devices
 
-    reference = common.platforms_reference(platforms, platform)
     infos = measured_devices(refresh, lambda text: common.note(text, quiet), device, reference)
     if json:
         common.say_json([asdict(info) for info in infos])
@@ -41,6 +53,25 @@ def command(
     for info in infos:
         if info.reason:
             common.say(f"{info.id}: {info.reason}; {info.remedy}")
+
+
+def _say_independence(names: str, reference: str | None, json: bool, quiet: bool) -> None:
+    from clnn.runtime import independence, selection
+
+    found = independence.measure(selection.select(names, reference))
+    if found.other_cores > _QUIET_CORES:
+        common.note(f"other processes kept {found.other_cores:.1f} cores busy meanwhile, which counts against the "
+                    "devices: measure again when they are idle", quiet)
+    verdict = "independent" if found.independent else "time-shared"
+    if json:
+        common.say_json({"alone_ms": found.alone_ms, "together_ms": found.together_ms, "efficiency": found.efficiency,
+                         "threshold": independence.THRESHOLD, "verdict": verdict, "other_cores": found.other_cores})
+        return
+    rows = [*((f"{name} alone", f"{alone_ms:.1f}") for name, alone_ms in found.alone_ms.items()),
+            ("both together", f"{found.together_ms:.1f}")]
+    common.say(common.table(("load", "ms"), rows, right=("ms",)))
+    common.say(f"{verdict}: efficiency {found.efficiency:.2f}, the longer time alone / the time together\n"
+               f"(1: neither slows the other; 0.5: they take turns; {independence.THRESHOLD} or more: independent)")
 
 
 def _row(info: Any) -> tuple[Any, ...]:

@@ -18,6 +18,8 @@ class DeviceInfo:
 
     ``gflops`` and ``bandwidth_gbs`` are measured by a calibration, or hints from platforms.yaml; 0 when unknown.
     Sizes are bytes. ``alignment`` is that of sub-buffers. ``vector_width`` is in float32 lanes.
+    ``slowdown`` is how many times each kernel is repeated, to pretend that the device is that much slower; ``gflops``
+    and ``bandwidth_gbs`` are what is left of them.
     ``interpreter`` marks a simulator, used only when named, ``isolated`` a device that a child process runs.
     ``reason`` and ``remedy`` explain a verdict that is not ``usable``.
     """
@@ -42,6 +44,7 @@ class DeviceInfo:
     subdevices: bool = False
     gflops: float = 0.0
     bandwidth_gbs: float = 0.0
+    slowdown: int = 1
     transports: tuple[str, ...] = field(default=("buffer",))
     interpreter: bool = False
     isolated: bool = False

@@ -7,6 +7,7 @@
         description: TEXT
         devices:
           - {id: cpu0, select: pocl, kind: cpu, threads: 2, hint: {gflops: 220, bandwidth_gbs: 20}}
+          - {id: cpu1, select: intel, subdevice: 0, threads: 1, slowdown: 2, memory: separate}
 
 A machine that is not here is described instead, see ``described.py``. The file is data: it names devices, never
 libraries, programs or other files. The entries that ship are in profiles.yaml and machines.yaml beside this module;
@@ -47,6 +48,9 @@ class DeviceEntry(Strict):
 
     ``describe`` stands in place of ``select`` for a device that is not here, and has all else that is known of it.
     ``kind`` makes plans treat it as another kind of device than it is, as to run the kernels for GPUs on a CPU.
+    ``subdevice`` takes a part of it: of the equal sub-devices of ``threads`` compute units each (1 when left out) that
+    it can be cut into, the one with that number. ``slowdown`` repeats each kernel that often. ``memory``: "separate"
+    copies tensors to and from a device that shares the host's memory, as to one that does not.
     ``isolate`` runs it in a child process, which ``cores`` pins to these cores of the host.
     """
 
@@ -55,9 +59,22 @@ class DeviceEntry(Strict):
     describe: Description | None = None
     kind: Literal[KINDS] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
+    subdevice: Annotated[int, Field(ge=0)] | None = None
+    slowdown: Annotated[int, Field(ge=1)] = 1
+    memory: Literal["shared", "separate"] | None = None
     isolate: bool = False
     cores: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     hint: Hint = Hint()
+
+    @property
+    def thread_limit(self) -> int | None:
+        """Threads that its driver may use in the whole process; ``None`` when the entry says nothing about that."""
+        return self.threads if self.subdevice is None else None
+
+    @property
+    def subdevice_units(self) -> int:
+        """Compute units of each of the sub-devices that the device is cut into."""
+        return self.threads or 1
 
     @field_validator("select")
     @classmethod
@@ -80,9 +97,11 @@ class DeviceEntry(Strict):
         return self
 
     @model_validator(mode="after")
-    def _pins_only_a_process_of_its_own(self) -> DeviceEntry:
+    def _is_pinned_or_cut(self) -> DeviceEntry:
         if self.cores and not self.isolate:
             raise ValueError("cores: only a device with 'isolate: true' can be pinned to cores")
+        if self.isolate and self.subdevice is not None:
+            raise ValueError("a device in a process of its own is not cut; leave out 'subdevice' or 'isolate'")
         return self
 
 
@@ -100,6 +119,10 @@ class Entry(Strict):
         twice = next((device_id for device_id in ids if ids.count(device_id) > 1), None)
         if twice:
             raise ValueError(f"two devices have the id '{twice}'")
+        selected = [device for device in value if not device.describe]
+        told = clash(selected, [device.select for device in selected])
+        if told:
+            raise ValueError(told)
         return value
 
     @model_validator(mode="after")
@@ -120,6 +143,22 @@ class Entry(Strict):
             return self.devices
         by_id = {device.id: device for device in self.devices}
         return [by_id[name] for name in names] if all(name in by_id for name in names) else None
+
+
+def clash(entries: Sequence[DeviceEntry], devices: Sequence[str]) -> str:
+    """Why two of ``entries`` cannot be open at once, ``""`` when all can; ``devices`` names the device of each."""
+    for index, (entry, device) in enumerate(zip(entries, devices, strict=True)):
+        for other in (entries[twin] for twin in range(index) if devices[twin] == device):
+            if entry.isolate or other.isolate:
+                continue  # each process has a driver of its own
+            pair = f"'{other.id}' and '{entry.id}' are both {device}"
+            if entry.subdevice is None or other.subdevice is None:
+                return f"{pair}, which only its sub-devices can be at once: give each a 'subdevice'"
+            if entry.subdevice == other.subdevice:
+                return f"{pair}, sub-device {entry.subdevice}: give each a number of its own"
+            if entry.subdevice_units != other.subdevice_units:
+                return f"{pair}, which is cut into equal sub-devices: give them the same number of threads"
+    return ""
 
 
 class PlatformsFile(Strict):

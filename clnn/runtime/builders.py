@@ -130,7 +130,8 @@ def _share(found: Sequence[Job], children: int, opened: OpenDevice, cache: progr
     for job in found:
         left.put(job)
     done = _Counter(len(found))
-    device = (opened.info.platform, opened.info.name, opened.info.driver)
+    # A sub-device is not listed: what is built for the whole device runs on it.
+    device = (opened.info.platform, opened.device.name.strip(), opened.info.driver)
     greeting = [[str(path) for path in sys.path], {"cache_dir": cache.folder, "device": device}]
     processes: list[subprocess.Popen] = []
     threads = []

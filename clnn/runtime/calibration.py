@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ _TRIAD_BYTES = 64 << 20  # of each of three arrays, twice the largest last-level
 def known(info: DeviceInfo, cache_dir: str | None = None) -> DeviceInfo:
     """``info`` with the figures of an earlier measurement, when there was one."""
     kept = cachedir.Store("calibration", cache_dir).get_json(_key(info))
-    return replace(info, **kept) if kept else info
+    return _with_speed(info, kept) if kept else info
 
 
 def measure(opened: OpenDevice | IsolatedDevice, refresh: bool = False, cache_dir: str | None = None) -> DeviceInfo:
@@ -55,7 +55,12 @@ def measure(opened: OpenDevice | IsolatedDevice, refresh: bool = False, cache_di
     except loader.opencl().Error as error:
         raise DeviceError(f"calibration fails on {info.id} ({info.name}): {error}; run 'clnn doctor'") from error
     cachedir.Store("calibration", cache_dir).put_json(_key(info), figures)
-    return replace(info, **figures)
+    return _with_speed(info, figures)
+
+
+def _with_speed(info: DeviceInfo, figures: Mapping[str, float]) -> DeviceInfo:
+    """``info`` with what its slowdown leaves of measured figures."""
+    return replace(info, **{name: figure / info.slowdown for name, figure in figures.items()})
 
 
 def _key(info: DeviceInfo) -> str:
@@ -63,8 +68,15 @@ def _key(info: DeviceInfo) -> str:
                            drivers.processor(), source.read(_SOURCE))
 
 
-def _gflops(opened: OpenDevice, cache_dir: str | None) -> float:
-    """Best rate of independent ``fma`` chains, 10^9 operations per second."""
+Load = Callable[[int], float]
+"""Runs a number of steps of the same work on all of a device; the seconds that it took."""
+
+
+def computing(opened: OpenDevice, cache_dir: str | None = None) -> Load:
+    """Independent ``fma`` chains: a load that computes, and touches no memory.
+
+    Raises :class:`BuildError`.
+    """
     cl = loader.opencl()
     items, group = _shape(opened.info)
     out = cl.Buffer(opened.context, cl.mem_flags.WRITE_ONLY, 4 * items)
@@ -74,11 +86,23 @@ def _gflops(opened: OpenDevice, cache_dir: str | None) -> float:
         kernel.set_args(out, np.float32(1e-6), np.int32(steps))
         return _seconds(opened, lambda queue: cl.enqueue_nd_range_kernel(queue, kernel, (items,), (group,)))
 
+    return run
+
+
+def steps_for(load: Load, target_s: float) -> int:
+    """How many steps of ``load`` take at least ``target_s`` seconds, and not much more."""
     steps = 1000
-    while (taken := min(run(steps), run(steps))) < _TARGET_S and steps < 1 << 28:
-        steps = math.ceil(steps * min(10.0, 1.2 * _TARGET_S / max(taken, 1e-6)))
-    best_s = min(run(steps) for _ in range(_REPEATS))
-    return 2.0 * _LANES * _CHAINS * steps * items / best_s / 1e9
+    while (taken := min(load(steps), load(steps))) < target_s and steps < 1 << 28:
+        steps = math.ceil(steps * min(10.0, 1.2 * target_s / max(taken, 1e-6)))
+    return steps
+
+
+def _gflops(opened: OpenDevice, cache_dir: str | None) -> float:
+    """Best rate of multiply-adds, 10^9 operations per second."""
+    load = computing(opened, cache_dir)
+    steps = steps_for(load, _TARGET_S)
+    best_s = min(load(steps) for _ in range(_REPEATS))
+    return 2.0 * _LANES * _CHAINS * steps * _shape(opened.info)[0] / best_s / 1e9
 
 
 def _bandwidth_gbs(opened: OpenDevice, cache_dir: str | None) -> float:

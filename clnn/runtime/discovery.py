@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OpenDevice:
-    """A device that can be used: its facts, its OpenCL handle, and the one context of its platform."""
+    """A device that can be used: its facts, its OpenCL handle, and its context.
+
+    There is one context per platform, and one per set of sub-devices.
+    """
 
     info: DeviceInfo
     device: Any
@@ -66,6 +69,7 @@ _lock = threading.RLock()
 _found: list[_Found] | None = None
 _handles: dict[tuple[str, ...], list[Any]] = {}
 _contexts: dict[int, Any] = {}
+_cuts: dict[tuple[int, int], tuple[list[Any], Any]] = {}
 
 
 def devices(refresh: bool = False) -> list[DeviceInfo]:
@@ -112,6 +116,42 @@ def open_device(info: DeviceInfo) -> OpenDevice:
         limit = loader.thread_limit(naming.driver_of(found.info))
         units = min(info.compute_units, limit) if limit else info.compute_units
         return OpenDevice(replace(info, compute_units=units), device, _context(found))
+
+
+def open_subdevice(info: DeviceInfo, index: int, units: int) -> OpenDevice:
+    """Open the ``index``-th of the equal sub-devices of ``units`` compute units that ``info`` can be cut into.
+
+    They share one context. Raises as :func:`open_device` does, and :class:`NoDeviceError` when there is no such
+    sub-device.
+    """
+    with _lock:
+        if not info.subdevices:
+            raise NoDeviceError(f"{info.id} ({info.name}) cannot be cut into sub-devices: its driver does not do that, "
+                                "or it has one compute unit; use it whole, without 'subdevice'")
+        whole = open_device(info)
+        count = whole.info.compute_units // units
+        if index >= count:
+            raise NoDeviceError(f"{info.id} ({info.name}) has no sub-device {index} of {units} compute unit(s): its "
+                                f"{whole.info.compute_units} unit(s) make {count}, counted from 0")
+        parts, context = _cut(whole, units)
+        cut = replace(whole.info, name=f"{info.name}, sub-device {index} of {count}", compute_units=units,
+                      subdevices=False)
+        return OpenDevice(cut, parts[index], context)
+
+
+def _cut(whole: OpenDevice, units: int) -> tuple[list[Any], Any]:
+    """All sub-devices of ``units`` compute units each, and their context."""
+    cl = loader.opencl()
+    key = whole.device.int_ptr, units
+    if key not in _cuts:
+        try:
+            with loader.settings(naming.driver_of(whole.info)):
+                parts = whole.device.create_sub_devices([cl.device_partition_property.EQUALLY, units])
+                _cuts[key] = parts, cl.Context(parts)
+        except cl.Error as error:
+            raise NoDeviceError(f"{whole.info.id} ({whole.info.name}) cannot be cut into sub-devices of {units} "
+                                f"compute unit(s): {error}; use it whole, without 'subdevice'") from error
+    return _cuts[key]
 
 
 def _discover(refresh: bool = False) -> list[_Found]:
@@ -217,6 +257,6 @@ def _context(found: _Found) -> Any:
     if platform not in _contexts:
         usable = [_handle(other) for other in _discover() if other.info.usable
                   and other.identity[:2] == found.identity[:2]]
-        with loader.settings():
+        with loader.settings(naming.driver_of(found.info)):
             _contexts[platform] = cl.Context([handle for handle in usable if handle is not None])
     return _contexts[platform]

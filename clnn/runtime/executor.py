@@ -123,7 +123,7 @@ class Executor:
         kernel = loaded.kernel(step)
         for index, arg in enumerate(step.launch.args):
             kernel.set_arg(index, self._argument(arg, step.device))
-        return partial(
+        enqueue = partial(
             opencl().enqueue_nd_range_kernel,
             self._queues[step.device],
             kernel,
@@ -131,6 +131,8 @@ class Executor:
             step.launch.local_size,
             step.launch.offset,
         )
+        slowdown = loaded.devices[step.device].info.slowdown
+        return enqueue if slowdown == 1 else partial(_repeat, enqueue, slowdown)
 
     def _argument(self, arg: Arg, device: str) -> Any:
         match arg:
@@ -260,3 +262,11 @@ class Executor:
             return array
         # A fed input, a constant, a host operator's result or a second output of the same tensor.
         return np.array(array, order="C")
+
+
+def _repeat(enqueue: Callable[..., Any], times: int, wait_for: Sequence[Any] | None = None) -> Any:
+    """Enqueue a kernel several times, which pretends that the device is slower: every kernel only writes anew."""
+    event = enqueue(wait_for=wait_for)
+    for _ in range(times - 1):
+        event = enqueue()
+    return event

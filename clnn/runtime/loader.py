@@ -136,11 +136,13 @@ def load(drivers: Iterable[Driver]) -> list[Any]:
         if _loaded is None:
             module = _import()
             with _environment({**settings, **_registered(missing)}):
-                platforms = _start(module)
+                platforms = _registered_platforms(module)
+                _list_devices(module, platforms)
             _loaded = _Loaded(module, os.getpid(), set(), {}, {})
         else:
             with _environment(settings):
                 platforms = [each for library in sorted(missing) for each in latecomer.platforms(library)]
+                _list_devices(_loaded.module, platforms)
         _loaded.libraries.update(missing)
         _loaded.settings.update(settings)
         for name in {naming.alias(platform.name) for platform in platforms} & set(THREAD_VARIABLES):
@@ -149,10 +151,33 @@ def load(drivers: Iterable[Driver]) -> list[Any]:
 
 
 @contextmanager
-def settings() -> Iterator[None]:
-    """The environment that drivers were loaded with; Intel's looks at it again when a context is made."""
-    with _lock, _environment(_loaded.settings if _loaded else {}):
+def settings(driver: str) -> Iterator[None]:
+    """What to make a context of ``driver`` in: the environment that drivers were loaded with, and cores of its own.
+
+    Intel's looks at both when it makes its first context, and starts its threads then.
+    """
+    with _lock, _environment(_loaded.settings if _loaded else {}), _own_cores(driver):
         yield
+
+
+@contextmanager
+def _own_cores(driver: str) -> Iterator[None]:
+    """Keep the threads that ``driver`` starts during the block off the cores that a limited PoCL has pinned its own to.
+
+    Only where both are limited and the other cores suffice. Threads inherit the cores of the one that starts them;
+    left to the scheduler, Intel's one worker was seen to share PoCL's core for seconds while another core was idle.
+    """
+    taken, needed = _limits.get("pocl"), _limits.get(driver)
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    others = before - set(range(taken or 0))  # PoCL pins its threads to the first cores, in order
+    if driver == "pocl" or not taken or not needed or len(others) < needed or os.environ.get("POCL_AFFINITY") == "0":
+        yield
+        return
+    os.sched_setaffinity(0, others)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _import() -> ModuleType:
@@ -167,18 +192,21 @@ def _import() -> ModuleType:
     return module
 
 
-def _start(module: ModuleType) -> list[Any]:
+def _registered_platforms(module: ModuleType) -> list[Any]:
     """The platforms of the ICD loader, which reads its folder now and never again."""
     try:
-        platforms = module.get_platforms()
+        return module.get_platforms()
     except module.Error:  # PLATFORM_NOT_FOUND_KHR: the ICD loader's word for none
         return []
+
+
+def _list_devices(module: ModuleType, platforms: Iterable[Any]) -> None:
+    """Ask for all devices: PoCL reads its settings, and starts its threads, when it is first asked."""
     for platform in platforms:
         try:
             platform.get_devices()
         except module.Error as error:
             log.info("%s lists no devices: %s", platform.name, error)
-    return platforms
 
 
 def _registered(libraries: set[str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ _building = threading.RLock()  # one at a time: which of PoCL's folders is new t
 
 @dataclass
 class _Entry:
-    """A built program; ``stored`` counts the functions in the binary on disk, -1 when there is none."""
+    """A program built for a device; ``stored`` counts the functions in the binary on disk, -1 when there is none."""
 
     key: str
     opened: OpenDevice
@@ -76,10 +76,13 @@ class ProgramCache:
         text = source.read(name)
         key = _key(opened, text, options)
         with _building:
-            entry = self._entries.get((opened.context.int_ptr, key))
+            entry = self._entries.get((opened.device.int_ptr, key))
             if entry is None:
                 entry = self._recall(opened, key, text, options) or self._compile(opened, key, name, text, options)
-                self._entries[opened.context.int_ptr, key] = entry
+                if any(other.key == key for other in self._entries.values()):
+                    # Equal devices, as the sub-devices of one, share binary and folder: the first sees to them.
+                    entry.folder, entry.stored = None, 0
+                self._entries[opened.device.int_ptr, key] = entry
         return cl.Program(entry.program)
 
     @property
@@ -94,7 +97,7 @@ class ProgramCache:
     def is_missing(self, opened: OpenDevice, name: str, options: Sequence[str] = ()) -> bool:
         """Whether :meth:`build` would have to compile: the program is neither in this process nor on disk."""
         key = _key(opened, source.read(name), options)
-        return (opened.context.int_ptr, key) not in self._entries and not self._store.has(key)
+        return (opened.device.int_ptr, key) not in self._entries and not self._store.has(key)
 
     def store(self) -> int:
         """Write binaries that are missing or out of date on disk; how many. Call it after a plan's first run."""
@@ -105,7 +108,7 @@ class ProgramCache:
                 if not self._store.writable or (entry.stored >= 0 and count <= entry.stored):
                     continue
                 pocl.fill_generic(entry.folder)
-                binary = _binary(entry.program if entry.stored < 0 else _source_program(entry), entry.opened.device)
+                binary = _binary(entry.program if entry.stored < 0 else _source_program(entry))
                 # Asking for the binary may have made PoCL compile more.
                 entry.stored = pocl.functions(entry.folder)
                 written += self._store.put(entry.key, binary)
@@ -141,7 +144,7 @@ class ProgramCache:
         self.built += 1
         entry = _Entry(key, opened, text, _joined(options), program, pocl.new_folder(before), -1)
         if not compiles_at_launch(opened):
-            self._store.put(key, _binary(program, opened.device))
+            self._store.put(key, _binary(program))
             entry.stored = 0
         return entry
 
@@ -174,9 +177,12 @@ def _source_program(entry: _Entry) -> Any:
     return program
 
 
-def _binary(program: Any, device: Any) -> bytes:
-    info = loader.opencl().program_info
-    return program.get_info(info.BINARIES)[program.get_info(info.DEVICES).index(device)]
+def _binary(program: Any) -> bytes:
+    """The binary of a program that was built for one device, whatever others its context has.
+
+    Which one that is need not be looked up: PoCL names the whole device where it was built for a sub-device.
+    """
+    return next(binary for binary in program.get_info(loader.opencl().program_info.BINARIES) if binary)
 
 
 def compiles_at_launch(opened: OpenDevice) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clnn import env
 from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
-from clnn.errors import NoDeviceError
+from clnn.errors import NoDeviceError, UsageError
 from clnn.runtime import calibration, discovery, loader
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 
@@ -35,13 +35,14 @@ def select(devices: str | Sequence[str] | None = None, platforms: str | os.PathL
     entries = _entries(devices, *_split(platforms))
     if entries is None:
         infos = discovery.named(devices)
-        _limit({info.id: None for info in infos}, infos, threads)
-        return [_open(info) for info in infos]
-    infos = _infos(entries)
-    here = [(entry, info) for entry, info in zip(entries, infos, strict=True) if not entry.isolate]
-    _limit({info.id: entry.threads for entry, info in here}, [info for _, info in here], threads)
-    return [_isolated(info, entry, threads) if entry.isolate else _renamed(_open(info), entry)
-            for entry, info in zip(entries, infos, strict=True)]
+        _limit(infos, [None] * len(infos), threads)
+        return [_with_speed(discovery.open_device(info)) for info in infos]
+    infos = [info for entry in entries for info in discovery.named(entry.select)]
+    _check(entries, infos)
+    here = [(info, entry) for info, entry in zip(infos, entries, strict=True) if not entry.isolate]
+    _limit([info for info, _ in here], [entry.thread_limit for _, entry in here], threads)
+    return [_isolated(info, entry, threads) if entry.isolate else _open(info, entry)
+            for info, entry in zip(infos, entries, strict=True)]
 
 
 def open_isolated(device: IsolatedDevice) -> OpenDevice:
@@ -91,29 +92,38 @@ def _entries(devices: str | Sequence[str] | None, platforms: str | Path | None,
     return entry.pick(naming.split(wanted) if wanted else [])
 
 
-def _infos(entries: Sequence[DeviceEntry]) -> list[DeviceInfo]:
-    """The device that each entry means: a different one each, but for those that are isolated."""
-    here = [entry for entry in entries if not entry.isolate]
-    infos = iter(discovery.named([entry.select for entry in here]) if here else [])
-    return [discovery.named(entry.select)[0] if entry.isolate else next(infos) for entry in entries]
+def _check(entries: Sequence[DeviceEntry], infos: Sequence[DeviceInfo]) -> None:
+    """Raise :class:`UsageError` when devices as they were found cannot be what their entries want of them."""
+    from clnn.devices import platforms as platforms_file
+
+    told = platforms_file.clash(entries, [info.id for info in infos])
+    if told:
+        raise UsageError(told)
+    for info, entry in zip(infos, entries, strict=True):
+        if entry.memory == "shared" and not info.host_memory:
+            raise UsageError(f"'{entry.id}' is {info.id} ({info.name}), which has a memory of its own: leave out "
+                             "'memory: shared'")
 
 
-def _limit(limits: dict[str, int | None], infos: Sequence[DeviceInfo], threads: int | None) -> None:
-    for info in infos:
-        count = threads or limits[info.id]
+def _limit(infos: Sequence[DeviceInfo], limits: Sequence[int | None], threads: int | None) -> None:
+    for info, limit in zip(infos, limits, strict=True):
+        count = threads or limit
         driver = naming.driver_of(info)
         # A limit for all says nothing about a GPU; one for a device that has none is a mistake, and told.
-        if count and (driver in loader.THREAD_VARIABLES or limits[info.id]):
+        if count and (driver in loader.THREAD_VARIABLES or limit):
             loader.limit_threads(count, driver)
 
 
-def _open(info: DeviceInfo) -> OpenDevice:
-    opened = discovery.open_device(info)
-    return replace(opened, info=calibration.known(opened.info))
-
-
-def _renamed(opened: OpenDevice, entry: DeviceEntry) -> OpenDevice:
+def _open(info: DeviceInfo, entry: DeviceEntry) -> OpenDevice:
+    if entry.subdevice is None:
+        opened = discovery.open_device(info)
+    else:
+        opened = discovery.open_subdevice(info, entry.subdevice, entry.subdevice_units)
     return replace(opened, info=_described(opened.info, entry))
+
+
+def _with_speed(opened: OpenDevice) -> OpenDevice:
+    return replace(opened, info=calibration.known(opened.info))
 
 
 def _isolated(info: DeviceInfo, entry: DeviceEntry, threads: int | None) -> IsolatedDevice:
@@ -123,11 +133,13 @@ def _isolated(info: DeviceInfo, entry: DeviceEntry, threads: int | None) -> Isol
         # More threads than cores would wait for each other.
         count = threads or entry.threads or len(cores) or None
     limited = replace(info, compute_units=min(info.compute_units, count or info.compute_units))
-    described = _described(calibration.known(limited), entry)
-    return IsolatedDevice(replace(described, isolated=True), info, count, cores)
+    return IsolatedDevice(replace(_described(limited, entry), isolated=True), info, count, cores)
 
 
 def _described(info: DeviceInfo, entry: DeviceEntry) -> DeviceInfo:
-    return replace(info, id=entry.id, kind=entry.kind or info.kind,
-                   gflops=entry.hint.gflops or info.gflops,
-                   bandwidth_gbs=entry.hint.bandwidth_gbs or info.bandwidth_gbs)
+    """A device as its entry wants it taken."""
+    wanted = replace(info, id=entry.id, kind=entry.kind or info.kind, slowdown=entry.slowdown,
+                     host_memory=info.host_memory and entry.memory != "separate")
+    hints = {"gflops": entry.hint.gflops, "bandwidth_gbs": entry.hint.bandwidth_gbs}
+    given = {name: value / entry.slowdown for name, value in hints.items() if value}
+    return replace(calibration.known(wanted), **given)

@@ -62,6 +62,21 @@ def test_devices(clnn_device):
     assert "GFLOP/s" in table.splitlines()[0]
 
 
+def test_independence(clnn_device):
+    usable = [info["id"] for info in json.loads(clnn("devices", "--json").stdout)
+              if info["verdict"] == "usable" and not info["interpreter"]]
+    if len(usable) < 2:
+        pytest.skip("needs two devices")
+    pair = usable[:2]
+    found = json.loads(clnn("devices", "--independent", ",".join(pair), "--json").stdout)
+    assert list(found["alone_ms"]) == pair
+    assert found["efficiency"] == max(found["alone_ms"].values()) / found["together_ms"]
+    assert found["verdict"] == ("independent" if found["efficiency"] >= found["threshold"] else "time-shared")
+    assert found["verdict"] in clnn("devices", "--independent", ",".join(pair)).stdout or found["other_cores"] > 0.1
+    clnn("devices", "--independent", pair[0], code=2)
+    clnn("devices", "--independent", ",".join(pair), "--device", pair[0], code=2)
+
+
 def test_devices_that_are_named(clnn_device, tmp_path):
     listed = json.loads(clnn("devices", "--json", "--device", clnn_device).stdout)
     assert [device["id"] for device in listed] == [clnn_device]

@@ -129,7 +129,7 @@ def test_drivers_are_loaded_one_by_one_in_any_order():
 LIMITED = """
 import json, os, sys
 from clnn.runtime import selection
-opened = selection.select(sys.argv[1], threads=1)[0]
+opened = [selection.select(name, threads=1)[0] for name in sys.argv[1:]][-1]
 print(json.dumps([opened.info.compute_units, opened.device.max_compute_units, "POCL_AFFINITY" in os.environ]))
 """
 
@@ -142,3 +142,13 @@ def test_a_thread_limit_holds_and_does_not_leak(clnn_device, tmp_path):
                           env={**environment, env.DEVICES.name: ""}, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[::2] == [1, False]
+
+
+def test_a_thread_limit_holds_for_a_driver_that_is_added_later():
+    usable = {info.id for info in clnn.devices() if info.usable}
+    if not {"pocl:0", "intel:0"} <= usable:
+        pytest.skip("needs PoCL, which reads its limit late, and another driver")
+    done = subprocess.run([sys.executable, "-c", LIMITED, "intel", "pocl"], capture_output=True, text=True, check=False,
+                          env={**os.environ, env.DEVICES.name: ""}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[1] == 1

@@ -87,9 +87,35 @@ def test_thread_limits_reach_the_drivers(fake):
     assert fake.seen["POCL_MAX_PTHREAD_COUNT"] == "3"
     assert fake.seen["CL_CONFIG_CPU_TBB_NUM_WORKERS"] == "1"
     assert (loader.thread_limit("pocl"), loader.thread_limit("nvidia")) == (3, None)
-    with loader.settings():
+    with loader.settings("pocl"):
         assert os.environ["CL_CONFIG_CPU_TBB_NUM_WORKERS"] == "1"
     assert "CL_CONFIG_CPU_TBB_NUM_WORKERS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("driver", "limits", "affinity", "expected"),
+    [
+        ("intel", {"pocl": 1, "intel": 1}, "1", {1, 2, 3}),
+        ("intel", {"pocl": 2, "intel": 2}, "1", {2, 3}),
+        ("intel", {"pocl": 2, "intel": 3}, "1", None),
+        ("intel", {"pocl": 4, "intel": 1}, "1", None),
+        ("intel", {"pocl": 1, "intel": 1}, "0", None),
+        ("intel", {"pocl": 1}, "1", None),
+        ("intel", {"intel": 1}, "1", None),
+        ("pocl", {"pocl": 1, "intel": 1}, "1", None),
+    ],
+)
+def test_limited_drivers_get_cores_of_their_own(fake, monkeypatch, driver, limits, affinity, expected):
+    cores = [{0, 1, 2, 3}]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores[-1], raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, chosen: cores.append(chosen), raising=False)
+    monkeypatch.setenv("POCL_AFFINITY", affinity)
+    for name, threads in limits.items():
+        loader.limit_threads(threads, name)
+    loader.load([POCL])
+    with loader.settings(driver):
+        assert cores[-1] == (expected or cores[0])
+    assert cores[-1] == cores[0]
 
 
 def test_another_limit_after_loading_is_refused(fake):
@@ -121,16 +147,21 @@ def test_a_driver_is_loaded_once(fake):
 def test_a_driver_is_added_later_with_its_own_limit(fake, monkeypatch):
     seen = {}
 
+    def note(when):
+        seen[when] = os.environ.get("CL_CONFIG_CPU_TBB_NUM_WORKERS")
+        return []
+
     def late(library):
-        seen.update(library=library, threads=os.environ.get("CL_CONFIG_CPU_TBB_NUM_WORKERS"))
-        return [SimpleNamespace(name="Intel(R) OpenCL")]
+        seen["library"] = library
+        note("loaded")
+        return [SimpleNamespace(name="Intel(R) OpenCL", get_devices=lambda: note("first asked"))]
 
     monkeypatch.setattr(latecomer, "platforms", late)
     loader.limit_threads(2, "pocl")
     loader.load([POCL])
     loader.limit_threads(1, "intel")
     assert [platform.name for platform in loader.load([POCL, INTEL])] == ["Intel(R) OpenCL"]
-    assert seen == {"library": INTEL.library, "threads": "1"}
+    assert seen == {"library": INTEL.library, "loaded": "1", "first asked": "1"}
     assert loader.load([INTEL]) == []
     with pytest.raises(UsageError, match="intel is already running with 1 threads"):
         loader.limit_threads(2, "intel")

@@ -54,14 +54,39 @@ def test_an_isolated_device():
 
 
 def test_shipped_entries_and_the_example_are_good():
-    assert {"auto", "pocl", "intel", "pocl-one-thread"} <= set(platforms.load().platforms)
+    assert {"auto", "pocl", "intel", "pocl-one-thread", "bed-two-drivers"} <= set(platforms.load().platforms)
     example = platforms.parse((ROOT / "platforms.yaml").read_text(), "platforms.yaml")
     assert example.default is None, "the example lies in the folder in which people try things out"
+
+
+PARTS = """\
+version: 1
+platforms:
+  bed:
+    devices:
+      - {id: cpu0, select: pocl, subdevice: 0, threads: 2}
+      - {id: cpu1, select: pocl, subdevice: 1, threads: 2, slowdown: 4, memory: separate}
+      - {id: cpu2, select: intel, threads: 3}
+"""
+
+
+def test_parts_of_a_device_that_pretend():
+    first, second, whole = platforms.parse(PARTS, "f").platforms["bed"].devices
+    assert (first.slowdown, first.memory, second.slowdown, second.memory) == (1, None, 4, "separate")
+    assert (first.subdevice_units, first.thread_limit) == (2, None), "of a sub-device, threads are its units"
+    assert whole.thread_limit == 3
 
 
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
+        (PARTS.replace("subdevice: 1", "subdevice: -1"), 6, "subdevice"),
+        (PARTS.replace("subdevice: 1", "subdevice: 0"), 4, "'cpu0' and 'cpu1' are both pocl, sub-device 0"),
+        (PARTS.replace("subdevice: 1, ", ""), 4, "'cpu0' and 'cpu1' are both pocl, which only its sub-devices can"),
+        (PARTS.replace("subdevice: 1, threads: 2", "subdevice: 1"), 4, "the same number of threads"),
+        (PARTS.replace("slowdown: 4", "slowdown: 0"), 6, "slowdown"),
+        (PARTS.replace("slowdown: 4", "slowdown: 1.5"), 6, "slowdown"),
+        (PARTS.replace("separate", "own"), 6, "memory"),
         (GOOD + "extra: 1\n", 11, "extra: unknown key"),
         (GOOD.replace("threads", "treads"), 9, "treads: unknown key"),
         (GOOD.replace("gflops: 220", "library: /tmp/evil.so"), 10, "library: unknown key"),
