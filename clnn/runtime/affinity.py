@@ -14,7 +14,7 @@ def pinned_cores(devices: Iterable[DeviceInfo]) -> frozenset[int]:
     """The cores to which PoCL has pinned the threads of these devices: the first ones, in order."""
     if os.environ.get("POCL_AFFINITY") == "0":
         return frozenset()
-    units = max((device.compute_units for device in devices if naming.driver_of(device) == "pocl"), default=0)
+    units = max((device.compute_units for device in devices if naming.alias(device.platform) == "pocl"), default=0)
     return frozenset(range(units))
 
 
