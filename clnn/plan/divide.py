@@ -45,10 +45,11 @@ def divide(
                 for model, share in zip(models, shares, strict=True)
                 if share
             )
-            ways.append((slowest_ms, axis, counts, shares))
+            # The last of many work-groups, which may be a small one, matters less; hence the second criterion.
+            ways.append((slowest_ms, -launch.groups(axis), axis, counts, shares))
     if not ways or min(ways)[0] + sync_ms >= whole_ms[best]:
         return (Part(members[best], launch, 1.0),)
-    _, axis, counts, shares = min(ways)
+    _, _, axis, counts, shares = min(ways)
     parts, start = [], 0
     for member, count, share in zip(members, counts, shares, strict=True):
         if count:
