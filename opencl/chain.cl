@@ -93,7 +93,8 @@ __kernel void chain(__global const IN0 *x0, __global const IN1 *x1, __global con
     const int begin = get_global_id(0) * cols_per_item;
 
 #if ACCESS == ROWS
-    const int end = get_global_id(0) + 1 == get_global_size(0) ? cols : begin + cols_per_item;
+    /* the last item of a row takes what is left of it */
+    const int end = begin + 2 * cols_per_item > cols ? cols : begin + cols_per_item;
     const int first = get_global_id(1) * rows_per_item;
     enter(&place, first * cols, sizes, strides);
     for (int row = first; row < min(first + rows_per_item, rows); ++row) {

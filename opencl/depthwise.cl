@@ -42,7 +42,7 @@ __kernel __attribute__((vec_type_hint(FLOATN))) void depthwise(
     residual += residual_offset;
     x += x_offset;
     const int begin = get_global_id(1) * chunk;
-    const int end = get_global_id(1) + 1 == get_global_size(1) ? channels : begin + chunk;
+    const int end = begin + 2 * chunk > channels ? channels : begin + chunk;
     const int first = get_global_id(0) * rows_per_item;
     const int last = min(first + rows_per_item, rows);
 

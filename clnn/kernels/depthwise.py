@@ -15,7 +15,7 @@ DEPTHWISE = Kernel(
         Param("LANES", 16, (4, 16), "channels that a work-item keeps"),
         *EPILOGUE_PARAMS,
     ),
-    cuts=(0,),
+    cuts=(0, 1),
 )
 
 MIN_CHANNELS = 4

@@ -105,5 +105,5 @@ ELEMENTWISE = Kernel(
         Param("ACCESS", "ROWS", ("ROWS", "GATHER"), "vectors along rows, or lanes loaded one by one"),
         Param("WIDTH", 16, (4, 16), "lanes of a vector"),
     ),
-    cuts=(1,),
+    cuts=(0, 1),
 )

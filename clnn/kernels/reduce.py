@@ -25,7 +25,7 @@ REDUCE = Kernel(
         _ACCESS,
         _WIDTH,
     ),
-    cuts=(1,),
+    cuts=(0, 1),
 )
 
 ARGREDUCE = Kernel(
@@ -38,7 +38,7 @@ ARGREDUCE = Kernel(
         _ACCESS,
         _WIDTH,
     ),
-    cuts=(1,),
+    cuts=(0, 1),
 )
 
 NORMALIZE = Kernel(
@@ -56,5 +56,5 @@ NORMALIZE = Kernel(
         _ACCESS,
         _WIDTH,
     ),
-    cuts=(1,),
+    cuts=(0, 1),
 )

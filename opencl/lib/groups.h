@@ -76,7 +76,9 @@ inline int first_group(const Nest *n)
 
 inline int end_group(const Nest *n)
 {
-    return get_global_id(0) + 1 == get_global_size(0) ? n->groups : first_group(n) + n->groups_per_item;
+    /* the last item takes what is left */
+    const int end = first_group(n) + n->groups_per_item;
+    return end + n->groups_per_item > n->groups ? n->groups : end;
 }
 
 inline int first_row(const Nest *n)
