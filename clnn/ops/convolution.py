@@ -17,7 +17,15 @@ from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
 from clnn.ops.base import LowerContext, Lowered
 from clnn.ops.indexing import MAX_ELEMENTS
-from clnn.ops.product import Weights, lower_product, pixels, read_epilogue
+from clnn.ops.product import (
+    Weights,
+    epilogue_work,
+    lower_product,
+    moved_bytes,
+    pixels,
+    product_work,
+    read_epilogue,
+)
 from clnn.ops.settings import integer
 from clnn.ops.window import Axis, read_axes
 
@@ -103,8 +111,8 @@ def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     ranking = _ranking(conv, ctx)
     work, best = next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
     lowered = best.lower(conv, ctx)
-    moved = sum(ctx.types[name].nbytes for name in (*ctx.node.inputs, *ctx.node.outputs) if name)
-    lowered = replace(lowered, work=Work(lowered.launches[-1].kernel.name, best.work(conv, ctx), moved))
+    operations = best.work(conv, ctx) + epilogue_work(ctx.node, ctx.output().size)
+    lowered = replace(lowered, work=Work(lowered.launches[-1].kernel.name, operations, moved_bytes(ctx)))
     others = [(work, algorithm) for work, algorithm in ranking if algorithm is not best]
     if not others:
         return lowered
@@ -112,19 +120,12 @@ def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     return replace(lowered, reason=f"{runner_up.name} would take {next_work / work:.1f} times as long")
 
 
-_WEIGHT_WORK = 15.0
-"""Operations at the peak in the time that it takes to read one weight that no cache near a core holds."""
 _RELAYOUT_WORK = 100.0
 """Operations at the peak in the time that it takes to move one element to where another layout has it."""
 
 
 def _gemm_work(conv: Convolution, ctx: LowerContext) -> float:
-    product = conv.product
-    tile = choose_tile(product, ctx.device)
-    rows = -(-product.window.rows // tile.m) * tile.m
-    columns = -(-product.channels_out // tile.lanes) * tile.lanes
-    arithmetic = 2 * rows * columns * product.depth * product.slices / tile.efficiency
-    return arithmetic + _WEIGHT_WORK * columns * product.depth * product.slices
+    return product_work(conv.product, choose_tile(conv.product, ctx.device))
 
 
 def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
@@ -150,7 +151,8 @@ def is_depthwise(conv: Convolution, ctx: LowerContext) -> bool:
     return enough and conv.groups == conv.channels_in == conv.channels_out and ctx.constant(1) is not None
 
 
-def _depthwise_work(conv: Convolution, ctx: LowerContext) -> float:
+def depthwise_work(conv: Convolution) -> float:
+    """Operations that a device could have done, at its peak, in the time that a depthwise convolution takes."""
     # Each multiply-add loads its pixel: about half of the peak at best.
     return conv.flops / 0.5
 
@@ -237,7 +239,7 @@ def _winograd(size: int) -> Algorithm:
 
 ALGORITHMS = (
     Algorithm("implicit GEMM", lambda conv, ctx: True, _gemm_work, _lower_gemm),
-    Algorithm("depthwise", is_depthwise, _depthwise_work, _lower_depthwise),
+    Algorithm("depthwise", is_depthwise, lambda conv, ctx: depthwise_work(conv), _lower_depthwise),
     Algorithm("direct", _direct_applies, _direct_work, _lower_direct, PLAIN),
     _winograd(2),
     _winograd(4),

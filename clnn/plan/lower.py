@@ -34,7 +34,9 @@ def _with_work(op: Operator, ctx: LowerContext) -> Lowered:
     if lowered.work is not None or not lowered.launches:
         return lowered
     cost = op.cost(ctx.node, ctx.types)
-    return replace(lowered, work=Work(lowered.launches[-1].kernel.name, cost.flops, cost.bytes))
+    # An element that is only moved counts as an operation: kernels that move have rates as well.
+    elements = sum(ctx.types[name].size for name in ctx.node.outputs if name)
+    return replace(lowered, work=Work(lowered.launches[-1].kernel.name, max(cost.flops, elements), cost.bytes))
 
 
 def cut_launches(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:
