@@ -8,16 +8,18 @@ from functools import partial
 
 import numpy as np
 
+from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
-from clnn.kernels import direct, winograd
-from clnn.kernels.depthwise import MIN_CHANNELS, launch_depthwise
-from clnn.kernels.gemm import Product, choose_tile
+from clnn.kernels import Kernel, direct, winograd
+from clnn.kernels.depthwise import DEPTHWISE, MIN_CHANNELS, launch_depthwise
+from clnn.kernels.gemm import Product, choose_tile, product_kernel
 from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
 from clnn.ops.base import LowerContext, Lowered
 from clnn.ops.indexing import MAX_ELEMENTS
 from clnn.ops.product import (
+    STORE_WORK,
     Weights,
     epilogue_work,
     lower_product,
@@ -72,14 +74,22 @@ class Algorithm:
     """A way to compute a convolution.
 
     ``applies`` tells whether it can on a device, ``work`` estimates the floating-point operations that the device could
-    have done, at its peak, in the time it takes, and ``lower`` does it. ``layout`` is that of x, as it reads it.
+    have done, at its peak, in the time it takes, and ``lower`` does it, by a launch of ``kernel``. ``layout`` is that
+    of x, as it reads it, ``store_work`` what it takes to store an element, in such operations.
     """
 
     name: str
+    kernel: Callable[[DeviceInfo], Kernel]
     applies: Callable[[Convolution, LowerContext], bool]
     work: Callable[[Convolution, LowerContext], float]
     lower: Callable[[Convolution, LowerContext], Lowered]
     layout: str = CHANNELS_LAST
+    store_work: float = STORE_WORK
+
+    def whole_work(self, conv: Convolution, ctx: LowerContext) -> Work:
+        """What a launch has to do, storing its results included."""
+        operations = self.work(conv, ctx) + epilogue_work(ctx.node, ctx.output().size, self.store_work)
+        return Work(self.kernel(ctx.device).name, operations, moved_bytes(ctx))
 
 
 def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorithm]]:
@@ -106,13 +116,16 @@ def choose_layout(conv: Convolution, ctx: LowerContext) -> str:
     return _ranking(conv, ctx)[0][1].layout
 
 
+def foreseen_work(conv: Convolution, ctx: LowerContext) -> Work:
+    """What the algorithm with the least work has to do, as far as that can be told before layouts are known."""
+    return _ranking(conv, ctx)[0][1].whole_work(conv, ctx)
+
+
 def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     """Lower a convolution by the algorithm with the least work of those that read the layout that x has."""
     ranking = _ranking(conv, ctx)
     work, best = next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
-    lowered = best.lower(conv, ctx)
-    operations = best.work(conv, ctx) + epilogue_work(ctx.node, ctx.output().size)
-    lowered = replace(lowered, work=Work(lowered.launches[-1].kernel.name, operations, moved_bytes(ctx)))
+    lowered = replace(best.lower(conv, ctx), work=best.whole_work(conv, ctx))
     others = [(work, algorithm) for work, algorithm in ranking if algorithm is not best]
     if not others:
         return lowered
@@ -234,13 +247,18 @@ def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
 
 def _winograd(size: int) -> Algorithm:
     steps = (partial(step, size) for step in (_winograd_applies, _winograd_work, _lower_winograd))
-    return Algorithm(f"Winograd F({size}×{size})", *steps)
+    return Algorithm(f"Winograd F({size}×{size})", _always(winograd.WINOGRAD), *steps)
+
+
+def _always(kernel: Kernel) -> Callable[[DeviceInfo], Kernel]:
+    """The same kernel for every device."""
+    return lambda device: kernel
 
 
 ALGORITHMS = (
-    Algorithm("implicit GEMM", lambda conv, ctx: True, _gemm_work, _lower_gemm),
-    Algorithm("depthwise", is_depthwise, lambda conv, ctx: depthwise_work(conv), _lower_depthwise),
-    Algorithm("direct", _direct_applies, _direct_work, _lower_direct, PLAIN),
+    Algorithm("implicit GEMM", product_kernel, lambda conv, ctx: True, _gemm_work, _lower_gemm),
+    Algorithm("depthwise", _always(DEPTHWISE), is_depthwise, lambda conv, ctx: depthwise_work(conv), _lower_depthwise),
+    Algorithm("direct", _always(direct.CONV_DIRECT), _direct_applies, _direct_work, _lower_direct, PLAIN, 30.0),
     _winograd(2),
     _winograd(4),
 )

@@ -101,7 +101,7 @@ def product_obstacle(ctx: LowerContext) -> str | None:
 
 WEIGHT_WORK = 15.0
 """Operations at the peak in the time that it takes to read one weight that no cache near a core holds."""
-_STORE_WORK = 10.0
+STORE_WORK = 10.0
 _EXP_WORK = 25.0
 """The same for storing an element of the result, and for an activation with an exponential, which comes on top.
 
@@ -118,10 +118,10 @@ def product_work(product: Product, tile: Tile) -> float:
     return arithmetic + WEIGHT_WORK * columns * product.depth * product.slices
 
 
-def epilogue_work(node: Node, elements: int) -> float:
-    """The same for what is done to ``elements`` finished sums of a node."""
+def epilogue_work(node: Node, elements: int, store_work: float = STORE_WORK) -> float:
+    """The same for what is done to ``elements`` finished sums of a node; to store one takes ``store_work``."""
     dear = node.attrs.get("activation", NO_ACTIVATION).kind in _EXPONENTIAL
-    return elements * (_STORE_WORK + (_EXP_WORK if dear else 0.0))
+    return elements * (store_work + (_EXP_WORK if dear else 0.0))
 
 
 def moved_bytes(ctx: LowerContext) -> int:
