@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -19,7 +20,8 @@ _SHORTEST_MS = 1e-4  # clocks of profiling tick in nanoseconds, and may tell 0
 def fit_curve(points: Iterable[tuple[float, float]]) -> Curve:
     """The rate over the size of a launch, from (size, ms) of launches; there must be one of a size above 0.
 
-    A point's rate is all that its launches did by all the time that they took: what counts are sums of times.
+    A point's rate is all that its launches did by all the time that they took, without those that took more than twice
+    as long as the median one would: other work on the machine held them up.
     """
     buckets: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for size, ms in points:
@@ -27,8 +29,10 @@ def fit_curve(points: Iterable[tuple[float, float]]) -> Curve:
             buckets[math.floor(math.log(size, _SIZES_PER_POINT))].append((size, max(ms, _SHORTEST_MS)))
     curve = []
     for _, launches in sorted(buckets.items()):
-        total, total_ms = (sum(column) for column in zip(*launches, strict=True))
-        curve.append((total / len(launches), total / total_ms))
+        middle = statistics.median(size / ms for size, ms in launches)
+        sound = [(size, ms) for size, ms in launches if size / ms >= middle / 2]
+        total, total_ms = (sum(column) for column in zip(*sound, strict=True))
+        curve.append((total / len(sound), total / total_ms))
     return Curve(tuple(curve))
 
 

@@ -124,7 +124,7 @@ def _decode(kept: dict[str, Any], device_id: str) -> tuple[DeviceModel, tuple[Li
 
 
 def _time_layers(opened: OpenDevice, cache_dir: str | None) -> tuple[list[Sample], float]:
-    """What each node of the synthetic network has to do, and how long it takes; the median gap between launches.
+    """What each node of the synthetic network has to do, and how long it takes; the gap between launches.
 
     The two sizes of the network run in turn, so that one finds caches full of the other's weights.
     """
@@ -137,7 +137,7 @@ def _time_layers(opened: OpenDevice, cache_dir: str | None) -> tuple[list[Sample
             break
     samples = [sample for course in courses for sample in course.samples()]
     gaps_ms = [gap for course in courses for gap in course.gaps_ms]
-    return samples, max(0.0, statistics.median(gaps_ms))
+    return samples, max(0.0, float(np.percentile(gaps_ms, _QUARTILE)))
 
 
 class _Course:

@@ -23,7 +23,12 @@ def test_a_curve_predicts_launches_with_an_overhead_between_the_sizes_measured()
 
 
 def test_a_point_is_the_sum_of_its_launches() -> None:
-    (point,) = fit_curve([(20.0, 1.0), (30.0, 4.0)]).points
+    (point,) = fit_curve([(20.0, 1.0), (30.0, 2.0)]).points
+    assert point == pytest.approx((25.0, 50.0 / 3.0))
+
+
+def test_a_launch_that_was_held_up_does_not_count() -> None:
+    (point,) = fit_curve([(20.0, 2.0), (30.0, 3.0), (40.0, 400.0)]).points
     assert point == pytest.approx((25.0, 10.0))
 
 
