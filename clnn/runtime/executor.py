@@ -85,7 +85,7 @@ class Executor:
         self._timeout_s = timeout_s
         self._started = 0.0
         self.timings_ms: list[tuple[float, float] | None] = []
-        """With ``profile``: of a plan for one device, when each launch of the last run began and ended; ``None`` for other steps."""
+        """With ``profile``: when each launch of the last run began and ended; ``None`` for other steps."""
         self._profile = profile
         self._host: dict[str, np.ndarray] = {}
         # Events of copies: one that is dropped before its copy is done makes pyopencl wait for it.

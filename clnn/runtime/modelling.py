@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -22,7 +23,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Curve, DeviceModel, Link, MachineModel
 from clnn.kernels import source
 from clnn.runtime import cachedir, drivers, programs, yardstick
-from clnn.runtime.discovery import OpenDevice
+from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 from clnn.runtime.executor import Executor, LoadedPlan
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
@@ -38,7 +39,7 @@ _COPIES, _HANDOVERS = 12, 60
 
 
 def machine(
-    devices: Sequence[OpenDevice],
+    devices: Sequence[OpenDevice | IsolatedDevice],
     measure_missing: bool = False,
     refresh: bool = False,
     cache_dir: str | None = None,
@@ -47,7 +48,7 @@ def machine(
     """The models of these devices and the links between each and the host.
 
     Args:
-        measure_missing: measure those of which no model is kept, for which ``MachineModel.model`` otherwise takes the
+        measure_missing: measure those in this process of which no model is kept, for which ``MachineModel.model`` otherwise takes the
             figures of ``DeviceInfo``; with ``refresh`` all.
         tell: called with a line before something takes a while.
 
@@ -59,12 +60,12 @@ def machine(
     for opened in devices:
         info = opened.info
         kept = None if refresh else known(info, cache_dir)
-        if kept is None and (measure_missing or refresh) and not info.interpreter:
+        if kept is None and (measure_missing or refresh) and isinstance(opened, OpenDevice) and not info.interpreter:
             tell(f"measuring {info.id} ...")
             kept = measure(opened, cache_dir)
         if kept is not None:
             model, own_links = kept
-            models[info.id] = model.slowed(getattr(info, "slowdown", 1))
+            models[info.id] = model.slowed(info.slowdown)
             links |= {(link.source, link.destination): link for link in own_links}
     links |= {
         (a.info.id, b.info.id): Link(a.info.id, b.info.id, float("inf"))
@@ -85,6 +86,7 @@ def measure(opened: OpenDevice, cache_dir: str | None = None) -> tuple[DeviceMod
     Raises:
         BuildError, DeviceError: the device fails meanwhile.
     """
+    opened = replace(opened, info=replace(opened.info, slowdown=1))
     with opencl_errors(f"measuring {opened.info.id}"):
         samples, launch_ms = _time_layers(opened, cache_dir)
         rates, bandwidth = fit_rates(samples)
