@@ -48,8 +48,8 @@ def machine(
     """The models of these devices and the links between each and the host.
 
     Args:
-        measure_missing: measure those in this process of which no model is kept, for which ``MachineModel.model`` otherwise takes the
-            figures of ``DeviceInfo``; with ``refresh`` all.
+        measure_missing: measure those in this process of which no model is kept; with ``refresh`` all. Of the others
+            ``MachineModel.model`` takes the figures of ``DeviceInfo``.
         tell: called with a line before something takes a while.
 
     Raises:
@@ -214,8 +214,8 @@ def _links(opened: OpenDevice) -> tuple[Link, Link]:
             for _ in range(_COPIES):
                 both[0].append(_copy_ms(queue, buffer, array))
                 both[1].append(_copy_ms(queue, np.empty(nbytes, np.uint8), buffer))
-            writes.append((nbytes, statistics.median(both[0])))
-            reads.append((nbytes, statistics.median(both[1])))
+            writes.append((nbytes, float(np.percentile(both[0], _QUARTILE))))
+            reads.append((nbytes, float(np.percentile(both[1], _QUARTILE))))
     return fit_link(_HOST, device_id, writes), fit_link(device_id, _HOST, reads)
 
 

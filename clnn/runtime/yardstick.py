@@ -16,12 +16,12 @@ import numpy as np
 from clnn.graph import Graph, Node, TensorType
 
 INPUT = "picture"
-SIZES = (480, 104)
+SIZES = (480, 96)
 """Pixels along each edge of the picture."""
 
 _OPSET = 17
 _STAGES = (32, 64, 128, 192, 320)
-"""Channels after each halving of the picture, to 240, 120, 60, 30 and 15, or 52, 26, 13, 7 and 4 pixels.
+"""Channels after each halving of the picture, to 240, 120, 60, 30 and 15, or 48, 24, 12, 6 and 3 pixels.
 
 They fill whole panels of kernels: few tiles, as each is a program to compile, up to a second with PoCL.
 """
