@@ -44,7 +44,7 @@ def key_of(graph: Graph, policy: str, devices: Sequence[DeviceInfo]) -> str:
         parts.append(f"{node.op} {read} {types} {_plain(node)}")
     places = [
         f"{device.platform} {device.driver} {device.name} {device.kind} {device.compute_units} "
-        f"{getattr(device, 'slowdown', 1)}"
+        f"{device.slowdown}"
         for device in devices
     ]
     return cachedir.digest("history", _FORMAT, policy, drivers.processor(), *parts, "devices", *places)
