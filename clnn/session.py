@@ -21,7 +21,7 @@ from clnn.feeds import NodeArg, check_feeds
 from clnn.graph import Graph
 from clnn.options import Options
 from clnn.plan import Plan, build, lower
-from clnn.runtime import memory, programs, selection
+from clnn.runtime import memory, modelling, programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.isolated import IsolatedWorker
 from clnn.runtime.pool import MAX_EXECUTORS
@@ -190,8 +190,9 @@ class InferenceSession:
         with self._lock:
             if key not in self._plans:
                 self._latest = plan_graph(
-                    self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact"
-                )
+                    self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact",
+                    modelling.machine(self._devices, cache_dir=self._options.cache_dir),
+                )  # fmt: skip
                 if self._source.is_static:
                     # It is never planned again; from here on its weights are needed as the plan has packed them.
                     self._source = self._source.replace(nodes=(), constants={})
@@ -229,9 +230,10 @@ def plan_graph(
     exact: bool = False,
     machine: MachineModel | None = None,
 ) -> Plan:
-    """Plan a loaded network for these input shapes; touches no device. ``exact`` is as for ``plan.lower``.
+    """Plan a loaded network for these input shapes; touches no device.
 
-    ``machine`` says how fast the devices are; ``None``: what is known of them.
+    ``exact`` is as for ``plan.lower``. ``machine`` is how fast the devices are; without it, the figures of
+    ``DeviceInfo`` are all that is known.
 
     Raises:
         InputError: the shapes do not fit the network.

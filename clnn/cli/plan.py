@@ -27,7 +27,10 @@ def command(
     from clnn.tools.planner import plan_network
     from clnn.tools.runner import parse_dims
 
-    plan = plan_network(model, parse_dims(dims or []), device, policy, common.platforms_reference(platforms, platform))
+    reference = common.platforms_reference(platforms, platform)
+    plan = plan_network(
+        model, parse_dims(dims or []), device, policy, reference, lambda text: common.note(text, quiet)
+    )
     if json:
         common.say_json(as_dict(plan))
     else:

@@ -141,6 +141,11 @@ def choose_tile(product: Product, device: DeviceInfo) -> Tile:
     return min(_fitting_tiles(device), key=cost)
 
 
+def product_kernel(device: DeviceInfo) -> Kernel:
+    """The kernel that computes products on a device."""
+    return CONV_GEMM if device.kind == "cpu" else GEMM_LOCAL
+
+
 def _fitting_tiles(device: DeviceInfo) -> list[Tile]:
     if device.kind == "cpu":
         # 28 accumulators leave 4 of AVX-512's 32 registers for operands. Narrower vectors take 2 (of AVX2's 16

@@ -139,6 +139,16 @@ class Operator:
         moved = sum(types[name].nbytes for name in node.inputs if name) + sum(t.nbytes for t in outputs)
         return Cost(sum(t.size for t in outputs), moved)
 
+    def work(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work:
+        """What a launch of the node would have to do on a device, told from static types, before it is lowered.
+
+        The default is its cost, of the kind that stands for all others; an element that is only moved counts as one
+        operation, for which kernels that move have rates as well.
+        """
+        cost = self.cost(node, types)
+        elements = sum(types[name].size for name in node.outputs if name)
+        return Work("", max(cost.flops, elements) if cost.bytes else 0, cost.bytes)
+
     def obstacle(self, ctx: LowerContext) -> str | None:
         """Why the node cannot run in OpenCL kernels on ``ctx.device``; ``None`` when it can."""
         return "no OpenCL kernel for this operator" if type(self).lower is Operator.lower else None

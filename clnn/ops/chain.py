@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from clnn.devices.model import Work
 from clnn.graph import Node, TensorType
 from clnn.kernels.chain import CHAIN, FLOAT_OPERATIONS, NUMBERS, OPERANDS, PREVIOUS, STAGES
 from clnn.kernels.types import cl_type
@@ -148,7 +149,9 @@ class Chain(Operator):
         types = {f"IN{index}": cl_type(operand.tensor.dtype) for index, operand in enumerate(padded)}
         types["OUT"] = cl_type(result.tensor.dtype)
         launch = CHAIN.launch(args, how.global_size, how.local_size, **_params(read), **types, **how.params)
-        return Lowered((launch,), choice=names)
+        dear = sum(weight(operation.op) - 1 for operation, _ in read.stages)
+        moved = sum(operand.tensor.nbytes for operand in (*read.operands, result))
+        return Lowered((launch,), choice=names, work=Work(launch.kernel.name, dear * result.tensor.size, moved))
 
 
 def _params(read: _Chain) -> dict[str, str]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
+from clnn.kernels.direct import MAX_CHANNELS
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
-from clnn.ops.convolution import choose, choose_layout, read_convolution
+from clnn.ops.convolution import choose, choose_layout, foreseen_work, read_convolution
 from clnn.ops.product import product_obstacle, takes_pixels
 from clnn.ops.settings import UNKNOWN, integer, invalid
 from clnn.ops.window import read_axes
@@ -38,6 +43,16 @@ class Conv(Operator):
         w, out = types[node.input(1)], types[node.outputs[0]]
         filters = max(1, w.shape[0])
         return Cost(2 * out.size * (w.size // filters), super().cost(node, types).bytes)
+
+    def work(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work:
+        """That of the algorithm that will be chosen if the weights are constant, and x comes in the layout it reads."""
+        x, w = types[node.input(0)], types[node.input(1)]
+        if x.rank > 4 or not types[node.outputs[0]].size:
+            return super().work(node, types, device)
+        if x.shape[1] > MAX_CHANNELS:
+            types = {**types, node.input(0): x.with_layout(CHANNELS_LAST)}
+        known = {node.input(1): np.broadcast_to(np.float32(0.0), w.shape)}
+        return foreseen_work(read_convolution(node, types), LowerContext(node, types, known, device))
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         if ctx.type(0).rank > 4:

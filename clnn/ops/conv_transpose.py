@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Dim, Node, TensorType
 from clnn.kernels.col2im import launch_col2im
 from clnn.kernels.epilogue import Epilogue
-from clnn.kernels.gemm import Product
+from clnn.kernels.gemm import Product, product_kernel
 from clnn.kernels.window import Pixels, Window
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.indexing import MAX_ELEMENTS
@@ -74,6 +76,9 @@ class ConvTranspose(Operator):
         x, w = types[node.input(0)], types[node.input(1)]
         per_pixel = math.prod(w.shape[1:])
         return Cost(2 * x.size * per_pixel, super().cost(node, types).bytes)
+
+    def work(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work:
+        return replace(super().work(node, types, device), kind=product_kernel(device).name)
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         if ctx.type(0).rank > 4:

@@ -8,16 +8,26 @@ from functools import partial
 
 import numpy as np
 
+from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
-from clnn.kernels import direct, winograd
-from clnn.kernels.depthwise import MIN_CHANNELS, launch_depthwise
-from clnn.kernels.gemm import Product, choose_tile
+from clnn.kernels import Kernel, direct, winograd
+from clnn.kernels.depthwise import DEPTHWISE, MIN_CHANNELS, launch_depthwise
+from clnn.kernels.gemm import Product, choose_tile, product_kernel
 from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
 from clnn.ops.base import LowerContext, Lowered
 from clnn.ops.indexing import MAX_ELEMENTS
-from clnn.ops.product import Weights, lower_product, pixels, read_epilogue
+from clnn.ops.product import (
+    STORE_WORK,
+    Weights,
+    epilogue_work,
+    lower_product,
+    moved_bytes,
+    pixels,
+    product_work,
+    read_epilogue,
+)
 from clnn.ops.settings import integer
 from clnn.ops.window import Axis, read_axes
 
@@ -64,14 +74,22 @@ class Algorithm:
     """A way to compute a convolution.
 
     ``applies`` tells whether it can on a device, ``work`` estimates the floating-point operations that the device could
-    have done, at its peak, in the time it takes, and ``lower`` does it. ``layout`` is that of x, as it reads it.
+    have done, at its peak, in the time it takes, and ``lower`` does it, by a launch of ``kernel``. ``layout`` is that
+    of x, as it reads it, ``store_work`` what it takes to store an element, in such operations.
     """
 
     name: str
+    kernel: Callable[[DeviceInfo], Kernel]
     applies: Callable[[Convolution, LowerContext], bool]
     work: Callable[[Convolution, LowerContext], float]
     lower: Callable[[Convolution, LowerContext], Lowered]
     layout: str = CHANNELS_LAST
+    store_work: float = STORE_WORK
+
+    def whole_work(self, conv: Convolution, ctx: LowerContext) -> Work:
+        """What a launch has to do, storing its results included."""
+        operations = self.work(conv, ctx) + epilogue_work(ctx.node, ctx.output().size, self.store_work)
+        return Work(self.kernel(ctx.device).name, operations, moved_bytes(ctx))
 
 
 def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorithm]]:
@@ -98,13 +116,16 @@ def choose_layout(conv: Convolution, ctx: LowerContext) -> str:
     return _ranking(conv, ctx)[0][1].layout
 
 
+def foreseen_work(conv: Convolution, ctx: LowerContext) -> Work:
+    """What the algorithm with the least work has to do, as far as that can be told before layouts are known."""
+    return _ranking(conv, ctx)[0][1].whole_work(conv, ctx)
+
+
 def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     """Lower a convolution by the algorithm with the least work of those that read the layout that x has."""
     ranking = _ranking(conv, ctx)
     work, best = next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
-    lowered = best.lower(conv, ctx)
-    moved = sum(ctx.types[name].nbytes for name in (*ctx.node.inputs, *ctx.node.outputs) if name)
-    lowered = replace(lowered, work=Work(lowered.launches[-1].kernel.name, best.work(conv, ctx), moved))
+    lowered = replace(best.lower(conv, ctx), work=best.whole_work(conv, ctx))
     others = [(work, algorithm) for work, algorithm in ranking if algorithm is not best]
     if not others:
         return lowered
@@ -112,19 +133,12 @@ def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     return replace(lowered, reason=f"{runner_up.name} would take {next_work / work:.1f} times as long")
 
 
-_WEIGHT_WORK = 15.0
-"""Operations at the peak in the time that it takes to read one weight that no cache near a core holds."""
 _RELAYOUT_WORK = 100.0
 """Operations at the peak in the time that it takes to move one element to where another layout has it."""
 
 
 def _gemm_work(conv: Convolution, ctx: LowerContext) -> float:
-    product = conv.product
-    tile = choose_tile(product, ctx.device)
-    rows = -(-product.window.rows // tile.m) * tile.m
-    columns = -(-product.channels_out // tile.lanes) * tile.lanes
-    arithmetic = 2 * rows * columns * product.depth * product.slices / tile.efficiency
-    return arithmetic + _WEIGHT_WORK * columns * product.depth * product.slices
+    return product_work(conv.product, choose_tile(conv.product, ctx.device))
 
 
 def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
@@ -150,7 +164,8 @@ def is_depthwise(conv: Convolution, ctx: LowerContext) -> bool:
     return enough and conv.groups == conv.channels_in == conv.channels_out and ctx.constant(1) is not None
 
 
-def _depthwise_work(conv: Convolution, ctx: LowerContext) -> float:
+def depthwise_work(conv: Convolution) -> float:
+    """Operations that a device could have done, at its peak, in the time that a depthwise convolution takes."""
     # Each multiply-add loads its pixel: about half of the peak at best.
     return conv.flops / 0.5
 
@@ -232,13 +247,18 @@ def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
 
 def _winograd(size: int) -> Algorithm:
     steps = (partial(step, size) for step in (_winograd_applies, _winograd_work, _lower_winograd))
-    return Algorithm(f"Winograd F({size}×{size})", *steps)
+    return Algorithm(f"Winograd F({size}×{size})", _always(winograd.WINOGRAD), *steps)
+
+
+def _always(kernel: Kernel) -> Callable[[DeviceInfo], Kernel]:
+    """The same kernel for every device."""
+    return lambda device: kernel
 
 
 ALGORITHMS = (
-    Algorithm("implicit GEMM", lambda conv, ctx: True, _gemm_work, _lower_gemm),
-    Algorithm("depthwise", is_depthwise, _depthwise_work, _lower_depthwise),
-    Algorithm("direct", _direct_applies, _direct_work, _lower_direct, PLAIN),
+    Algorithm("implicit GEMM", product_kernel, lambda conv, ctx: True, _gemm_work, _lower_gemm),
+    Algorithm("depthwise", _always(DEPTHWISE), is_depthwise, lambda conv, ctx: depthwise_work(conv), _lower_depthwise),
+    Algorithm("direct", _always(direct.CONV_DIRECT), _direct_applies, _direct_work, _lower_direct, PLAIN, 30.0),
     _winograd(2),
     _winograd(4),
 )

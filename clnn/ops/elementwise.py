@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Dim, Node, TensorType
 from clnn.kernels import Launch
 from clnn.kernels.elementwise import ELEMENTWISE
@@ -230,8 +231,13 @@ class Elementwise(Operator):
         return self.is_one_launch(ctx) and ctx.output().rank <= RANK
 
     def lower(self, ctx: LowerContext) -> Lowered:
-        launches = apply(ctx.device, self.operation(ctx), self.operands(ctx), output(ctx))
-        return Lowered(launches, constants=dict(self.constants(ctx)))
+        operation, operands, result = self.operation(ctx), self.operands(ctx), output(ctx)
+        launches = apply(ctx.device, operation, operands, result)
+        # What a sum takes hides behind the memory traffic.
+        dear = (weight(operation.op) - 1) * result.tensor.size
+        moved = sum(operand.tensor.nbytes for operand in (*operands, result))
+        work = Work(ELEMENTWISE.name, dear, moved)
+        return Lowered(launches, constants=dict(self.constants(ctx)), work=work)
 
 
 def inputs(ctx: LowerContext) -> tuple[Operand, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.graph import Node, TensorType
-from clnn.kernels.gemm import Product, launch_pack
+from clnn.kernels.gemm import Product, launch_pack, product_kernel
 from clnn.kernels.window import Pixels, Window
 from clnn.ops.base import Cost, InferContext, LowerContext, Lowered, Operator, operator
 from clnn.ops.product import Weights, lower_product, product_obstacle, read_epilogue
@@ -65,6 +68,9 @@ class Gemm(Operator):
     def cost(self, node: Node, types) -> Cost:
         problem = _read(node, types[node.input(0)].shape, types[node.input(1)].shape)
         return Cost(2 * problem.rows * problem.depth * problem.columns, super().cost(node, types).bytes)
+
+    def work(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work:
+        return replace(super().work(node, types, device), kind=product_kernel(device).name)
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         problem = _read(ctx.node, ctx.type(0).shape, ctx.type(1).shape)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clnn.devices.info import DeviceInfo
+from clnn.devices.model import Work
 from clnn.graph import Dim, Node, TensorType
-from clnn.kernels.gemm import Product
+from clnn.kernels.gemm import Product, product_kernel
 from clnn.kernels.window import Pixels, Window
 from clnn.ops.base import Cost, InferContext, LowerContext, Lowered, Operator, operator
 from clnn.ops.elementwise import broadcast
@@ -60,6 +62,9 @@ class MatMul(Operator):
     def cost(self, node: Node, types: Mapping[str, TensorType]) -> Cost:
         depth = types[node.input(0)].shape[-1]
         return Cost(2 * depth * types[node.outputs[0]].size, super().cost(node, types).bytes)
+
+    def work(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work:
+        return replace(super().work(node, types, device), kind=product_kernel(device).name)
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         return product_obstacle(ctx)

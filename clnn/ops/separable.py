@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.kernels.activation import NO_ACTIVATION
 from clnn.kernels.gemm import choose_tile, pack_panels
 from clnn.kernels.separable import MIN_CHANNELS, launch_separable, pixels_per_item
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, find, operator
-from clnn.ops.convolution import is_depthwise, read_convolution
-from clnn.ops.product import pixels, read_epilogue, takes_pixels
+from clnn.ops.convolution import depthwise_work, is_depthwise, read_convolution
+from clnn.ops.product import epilogue_work, moved_bytes, pixels, product_work, read_epilogue, takes_pixels
 
 SEPARABLE = "clnn.Separable"
 
@@ -85,4 +86,9 @@ class Separable(Operator):
             (taps, before.node.input(2) or None), weights, zeros, pixels(ctx, ctx.node.outputs[0]),
             before.node.attrs.get("activation", NO_ACTIVATION), epilogue, tile, ctx.device,
         )  # fmt: skip
-        return Lowered((launch,), constants, choice=f"depthwise, then GEMM in cache, tile {tile}")
+        operations = (
+            depthwise_work(first) + epilogue_work(before.node, ctx.types[between].size)
+            + product_work(second.product, tile) + epilogue_work(after.node, ctx.output().size)
+        )  # fmt: skip
+        work = Work(launch.kernel.name, operations, moved_bytes(ctx))
+        return Lowered((launch,), constants, choice=f"depthwise, then GEMM in cache, tile {tile}", work=work)

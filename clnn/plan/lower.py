@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clnn.devices.info import DeviceInfo
-from clnn.devices.model import MachineModel, Work
+from clnn.devices.model import MachineModel
 from clnn.graph import Graph
 from clnn.ops import LowerContext, Lowered, Operator, find
 from clnn.plan.divide import divide_node
@@ -33,8 +33,8 @@ def _with_work(op: Operator, ctx: LowerContext) -> Lowered:
     lowered = op.lower(ctx)
     if lowered.work is not None or not lowered.launches:
         return lowered
-    cost = op.cost(ctx.node, ctx.types)
-    return replace(lowered, work=Work(lowered.launches[-1].kernel.name, cost.flops, cost.bytes))
+    work = op.work(ctx.node, ctx.types, ctx.device)
+    return replace(lowered, work=replace(work, kind=lowered.launches[-1].kernel.name))
 
 
 def cut_launches(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:

@@ -118,6 +118,16 @@ class Store:
         except OSError as error:
             log.info("cannot remove cache entry %s: %s", key, error)
 
+    def trim(self, most: int) -> None:
+        """Forget all but the ``most`` entries that were written last."""
+        try:
+            entries = [entry for entry in os.scandir(self.folder) if not entry.name.startswith(".")]
+            entries.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+            for entry in entries[most:]:
+                os.unlink(entry.path)
+        except OSError as error:  # another process may trim at the same time
+            log.info("cannot trim %s: %s", self.folder, error)
+
     def get_json(self, key: str) -> Any | None:
         """As :meth:`get`, decoded from JSON."""
         payload = self.get(key)

@@ -78,12 +78,15 @@ def _program_key(run: Run) -> tuple[str, str, tuple[str, ...]]:
 class Executor:
     """Runs one plan, one run at a time; threads that run at once need an executor each."""
 
-    def __init__(self, loaded: LoadedPlan, timeout_s: float | None = None) -> None:
+    def __init__(self, loaded: LoadedPlan, timeout_s: float | None = None, profile: bool = False) -> None:
         cl = opencl()
         self.plan = loaded.plan
         self._loaded = loaded
         self._timeout_s = timeout_s
         self._started = 0.0
+        self.timings_ms: list[tuple[float, float] | None] = []
+        """With ``profile``: when each launch of the last run began and ended; ``None`` for other steps."""
+        self._profile = profile
         self._host: dict[str, np.ndarray] = {}
         # Events of copies: one that is dropped before its copy is done makes pyopencl wait for it.
         self._copies: list[Any] = []
@@ -92,9 +95,10 @@ class Executor:
         self._fresh = {
             step.tensor for step in self.plan.steps if isinstance(step, Copy) and step.destination == HOST
         } & returned
+        properties = cl.command_queue_properties.PROFILING_ENABLE if profile else 0
         with opencl_errors("preparing a run"):
             self._queues = {
-                device: cl.CommandQueue(loaded.devices[device].context, loaded.devices[device].device)
+                device: cl.CommandQueue(loaded.devices[device].context, loaded.devices[device].device, properties)
                 for device in self.plan.used_devices
             }
             self._buffers = {device: dict(buffers) for device, buffers in loaded.constants.items()}
@@ -178,9 +182,17 @@ class Executor:
         self._started = time.monotonic()
         try:
             with opencl_errors("running the network"), affinity.off(self._avoided):
-                for action in self._actions:
-                    action()
-                self._finish()
+                if self._profile:
+                    events = [action() for action in self._actions]
+                    self._finish()
+                    self.timings_ms = [
+                        _timing_ms(event) if isinstance(step, Run) else None
+                        for step, event in zip(self.plan.steps, events, strict=True)
+                    ]
+                else:
+                    for action in self._actions:
+                        action()
+                    self._finish()
             self._loaded.has_run()
             taken: set[str] = set()
             return [self._result(self.plan.lowered.outputs[name], taken) for name in outputs]
@@ -270,3 +282,7 @@ def _repeat(enqueue: Callable[..., Any], times: int, wait_for: Sequence[Any] | N
     for _ in range(times - 1):
         event = enqueue()
     return event
+
+
+def _timing_ms(event: Any) -> tuple[float, float]:
+    return (event.profile.start * 1e-6, event.profile.end * 1e-6)

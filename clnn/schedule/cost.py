@@ -14,21 +14,21 @@ from clnn.schedule.types import HOST
 
 @dataclass(frozen=True)
 class CostModel:
-    """Predictions from the models of the devices, before layers are lowered."""
+    """Predictions from the models of the devices, before layers are lowered; ``plan.predict`` knows more after."""
 
     machine: MachineModel = field(default_factory=MachineModel)
 
     def node_ms(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> float:
-        """Predicted milliseconds of one node with static types; 0 of one that only the host runs."""
-        work = self._work(node, types)
+        """Predicted milliseconds of one node; 0 of one that only the host runs, or whose types are not static."""
+        work = _work(node, types, device)
         if work is None:
             return 0.0
         model = self.machine.model(device)
         return model.launch_ms + model.work_ms(work)
 
     def graph_ms(self, graph: Graph, device: DeviceInfo) -> float:
-        """Predicted milliseconds of all nodes of static types, one after the other."""
-        return sum(self.node_ms(node, graph.types, device) for node in graph.nodes if is_static(node, graph.types))
+        """Predicted milliseconds of all nodes, one after the other."""
+        return sum(self.node_ms(node, graph.types, device) for node in graph.nodes)
 
     def handover_ms(self, tensor: TensorType, source: DeviceInfo | None, destination: DeviceInfo | None) -> float:
         """Predicted milliseconds from the end of the kernel that writes a tensor until another device may read it.
@@ -46,21 +46,24 @@ class CostModel:
 
     def team_ms(self, node: Node, graph: Graph, devices: Sequence[DeviceInfo]) -> float:
         """Predicted milliseconds of one node that is cut among devices in proportion to their speeds, if that pays."""
-        work = self._work(node, graph.types)
-        if work is None:
-            return 0.0
         models = [self.machine.model(device) for device in devices]
-        alone_ms = min(model.launch_ms + model.work_ms(work) for model in models)
-        speed = sum(1.0 / max(model.work_ms(work), 1e-9) for model in models)
+        works = [_work(node, graph.types, device) for device in devices]
+        if None in works:
+            return 0.0
+        times_ms = [model.work_ms(work) for model, work in zip(models, works, strict=True)]
+        alone_ms = min(model.launch_ms + ms for model, ms in zip(models, times_ms, strict=True))
+        speed = sum(1.0 / max(ms, 1e-9) for ms in times_ms)
         overhead_ms = max(model.launch_ms + model.sync_ms for model in models)
         return min(alone_ms, 1.0 / speed + overhead_ms)
 
-    def _work(self, node: Node, types: Mapping[str, TensorType]) -> Work | None:
-        op = find(node.op)
-        if op is None or not is_static(node, types):
-            return None
-        cost = op.cost(node, types)
-        return Work(node.op, cost.flops, cost.bytes)
+
+def _work(node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work | None:
+    """What a node has to do on a device; ``None`` where that is nothing, or cannot be told."""
+    op = find(node.op)
+    if op is None or not is_static(node, types):
+        return None
+    work = op.work(node, types, device)
+    return work if work.operations or work.bytes else None
 
 
 def is_static(node: Node, types: Mapping[str, TensorType]) -> bool:

@@ -16,7 +16,7 @@ from clnn import env
 from clnn.devices import naming
 from clnn.devices.info import DeviceInfo
 from clnn.errors import ClnnError
-from clnn.runtime import cachedir, calibration, discovery, drivers, selection
+from clnn.runtime import cachedir, calibration, discovery, drivers, modelling, selection
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def examine(platforms: str | None = None) -> Checkup:
 
 def _measured(info: DeviceInfo, refresh: bool, tell: Callable[[str], None]) -> DeviceInfo:
     known = calibration.known(info)
-    if not info.usable or info.interpreter or (known.gflops and not refresh):
+    if not info.usable or info.interpreter or (_is_measured(known) and not refresh):
         return known
     try:
         return _with_speed(discovery.open_device(info), refresh, tell)
@@ -88,13 +88,18 @@ def _measured(info: DeviceInfo, refresh: bool, tell: Callable[[str], None]) -> D
         return info
 
 
+def _is_measured(info: DeviceInfo) -> bool:
+    return bool(info.gflops) and modelling.known(info) is not None
+
+
 def _with_speed(opened: OpenDevice | IsolatedDevice, refresh: bool, tell: Callable[[str], None]) -> DeviceInfo:
     # An interpreter's speed says nothing about the machine, and takes minutes to measure. Hints stand as they are.
-    if opened.info.interpreter or opened.info.isolated or (opened.info.gflops and not refresh):
+    if opened.info.interpreter or opened.info.isolated or (_is_measured(opened.info) and not refresh):
         return opened.info
     tell(f"measuring {opened.info.id} ...")
     try:
-        return calibration.measure(opened, refresh)
+        modelling.machine([opened], measure_missing=True, refresh=refresh)
+        return opened.info if opened.info.gflops and not refresh else calibration.measure(opened, refresh)
     except ClnnError as error:
         log.warning("%s", error)
         return opened.info

@@ -1,0 +1,98 @@
+"""Measured models of the devices of this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clnn import plan
+from clnn.graph import Graph, Node, TensorType
+from clnn.plan.predict import plan_ms
+from clnn.runtime import modelling, programs, selection
+from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.schedule import CostModel, find_policy
+
+CHANNELS, PIXELS = 96, 48
+
+
+_measured: set[str] = set()
+
+
+@pytest.fixture
+def opened(clnn_device):
+    """The device, whose model was measured once in this run."""
+    (device,) = selection.select(clnn_device)
+    if clnn_device not in _measured:
+        modelling.machine([device], refresh=True)
+        _measured.add(clnn_device)
+    return device
+
+
+def unseen_network() -> Graph:
+    """Convolutions of 1×1 and 3×3 taps in turn, of sizes that the synthetic network has not."""
+    random, types, constants, nodes, x = np.random.default_rng(1), {}, {}, [], "x"
+    image = TensorType((1, CHANNELS, PIXELS, PIXELS), "float32")
+    for index, taps in enumerate((1, 3) * 4):
+        name, y = f"w{index}", f"y{index}"
+        constants[name] = random.standard_normal((CHANNELS, CHANNELS, taps, taps), np.float32) / (CHANNELS * taps)
+        types |= {name: TensorType(constants[name].shape, "float32"), y: image}
+        nodes.append(Node(y, "Conv", (x, name), (y,), {"kernel_shape": (taps, taps), "pads": (taps // 2,) * 4}, 13))
+        x = y
+    return Graph(tuple(nodes), ("x",), (x,), {"x": image, **types}, constants)
+
+
+def test_a_network_never_measured_is_predicted_within_a_factor_of_two(opened) -> None:
+    graph, info = unseen_network(), opened.info
+    machine = modelling.machine([opened])
+    scheduled = find_policy("single")(graph, [info], CostModel(machine))
+    planned = plan.build(plan.lower(graph, scheduled, [info]), [info])
+    executor = Executor(LoadedPlan(planned, {info.id: opened}, programs.shared()))
+    feeds = {"x": np.ones((1, CHANNELS, PIXELS, PIXELS), np.float32)}
+    times_ms = []
+    for _ in range(40):
+        started = time.perf_counter()
+        executor.run(feeds, graph.outputs)
+        times_ms.append((time.perf_counter() - started) * 1e3)
+    for predicted_ms in (plan_ms(planned, machine), scheduled.predicted_ms):
+        assert 0.5 < predicted_ms / min(times_ms) < 2.0
+
+
+def test_a_model_has_every_part(opened) -> None:
+    info = opened.info
+    machine = modelling.machine([opened])
+    model = machine.devices[info.id]
+    assert {"conv_gemm", "winograd", "conv_direct", "depthwise", "separable", ""} <= set(model.rates)
+    curves = [*model.rates.values(), model.bandwidth]
+    assert all(np.isfinite(rate) and rate > 0 for curve in curves for _, rate in curve.points)
+    assert 0 <= model.launch_ms < 1
+    assert 0 <= model.sync_ms < 10
+    assert set(machine.links) == {(info.id, "host"), ("host", info.id)}
+    assert 0 < machine.transfer_ms("host", info.id, 1 << 20) < 100
+
+
+def test_a_model_holds_for_one_driver_and_one_kind(opened) -> None:
+    assert modelling.known(opened.info) is not None
+    for other in (
+        replace(opened.info, driver="another version"),
+        replace(opened.info, compute_units=opened.info.compute_units + 1),
+        replace(opened.info, kind="gpu"),
+    ):
+        assert modelling.known(other) is None
+        machine = modelling.machine([replace(opened, info=other)])
+        assert not machine.devices  # it is not measured unless asked for
+
+
+def test_the_name_in_plans_does_not_matter(opened) -> None:
+    renamed = replace(opened, info=replace(opened.info, id="cpu0"))
+    machine = modelling.machine([renamed])
+    assert list(machine.devices) == ["cpu0"]
+    assert ("host", "cpu0") in machine.links
+
+
+def test_devices_that_share_the_hosts_memory_need_no_transfer(opened) -> None:
+    other = replace(opened, info=replace(opened.info, id="other"))
+    machine = modelling.machine([opened, other])
+    assert machine.transfer_ms(opened.info.id, "other", 1 << 30) == 0.0
