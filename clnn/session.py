@@ -191,7 +191,7 @@ class InferenceSession:
             if key not in self._plans:
                 self._latest = plan_graph(
                     self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact",
-                    modelling.machine(self._devices, cache_dir=self._options.cache_dir),
+                    self._machine(),
                 )  # fmt: skip
                 if self._source.is_static:
                     # It is never planned again; from here on its weights are needed as the plan has packed them.
@@ -202,6 +202,11 @@ class InferenceSession:
                     self._plans.popitem(last=False)
             self._plans.move_to_end(key)
             return self._plans[key]
+
+    def _machine(self) -> MachineModel:
+        """How fast the devices are; measured once where there is a choice between them."""
+        choice = len(self._devices) > 1
+        return modelling.machine(self._devices, choice, cache_dir=self._options.cache_dir, tell=log.info)
 
     def _work_on(self, plan: Plan) -> Worker:
         """What runs ``plan``: this process, or the child process of an isolated device."""
