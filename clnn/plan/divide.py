@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, permutations
 
 from clnn.devices.model import DeviceModel, Work
 from clnn.kernels import Launch
@@ -12,17 +14,18 @@ from clnn.ops import Lowered
 
 @dataclass(frozen=True)
 class Part:
-    """What one device runs of a launch, and the share of its work that this is."""
+    """What one device runs of a launch, and the share of its work that this is; ``reason`` is for people."""
 
     device: str
     launch: Launch
     share: float
+    reason: str = ""
 
 
 def divide(
     launch: Launch, work: Work | None, members: Sequence[str], models: Sequence[DeviceModel]
 ) -> tuple[Part, ...]:
-    """Cut a launch so that all finish together, along whichever dimension of its index space lets them most nearly.
+    """Cut a launch so that all finish together, by whichever dimensions of its index space let them most nearly.
 
     Cuts fall between work-groups. Where the time saved is less than what waiting for each other costs, the launch
     stays whole, on the fastest device: that is the case for a work of ``None``, which counts for nothing.
@@ -33,29 +36,69 @@ def divide(
     work = work or Work(launch.kernel.name, 0.0, 0.0)
     whole_ms = [model.launch_ms + model.work_ms(work) for model in models]
     best = min(range(len(members)), key=whole_ms.__getitem__)
-    speeds = [1.0 / max(model.work_ms(work), 1e-9) for model in models]
-    sync_ms = max(model.sync_ms for model in models)
-    ways = []
-    for axis in launch.kernel.cuts:
-        if axis < len(launch.global_size) and launch.groups(axis) > 1:
-            counts = _apportion(launch.groups(axis), speeds)
-            shares = [count / launch.groups(axis) for count in counts]
-            slowest_ms = max(
-                model.launch_ms + model.work_ms(work.part(share))
-                for model, share in zip(models, shares, strict=True)
-                if share
-            )
-            # The last of many work-groups, which may be a small one, matters less; hence the second criterion.
-            ways.append((slowest_ms, -launch.groups(axis), axis, counts, shares))
-    if not ways or min(ways)[0] + sync_ms >= whole_ms[best]:
-        return (Part(members[best], launch, 1.0),)
-    _, _, axis, counts, shares = min(ways)
-    parts, start = [], 0
-    for member, count, share in zip(members, counts, shares, strict=True):
-        if count:
-            parts.append(Part(member, launch.part(axis, start, start + count), share))
-        start += count
-    return tuple(parts)
+    ways = [_Way.of(launch, order, work, models) for order in _orders(launch)]
+    if not ways:
+        return (Part(members[best], launch, 1.0, "whole: it cannot be cut"),)
+    # The last of many work-groups, which may be a small one, matters less.
+    way = min(ways, key=lambda way: (way.slowest_ms, -way.groups))
+    cut_ms = way.slowest_ms + max(model.sync_ms for model in models)
+    if cut_ms >= whole_ms[best]:
+        return (Part(members[best], launch, 1.0, f"whole: {whole_ms[best]:.3f} ms, cut {cut_ms:.3f}"),)
+    reason = f"cut: {cut_ms:.3f} ms, whole {whole_ms[best]:.3f}"
+    return tuple(
+        Part(member, piece, size / way.groups, reason)
+        for member, pieces in zip(members, way.pieces, strict=True)
+        for piece, size in pieces
+    )
+
+
+def _orders(launch: Launch) -> list[tuple[int, ...]]:
+    """The dimensions along which the launch can be cut, one by one, and as pairs, whose second one runs fastest."""
+    axes = [axis for axis in launch.kernel.cuts if axis < len(launch.global_size) and launch.groups(axis) > 1]
+    return [*((axis,) for axis in axes), *permutations(axes, 2)]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to cut a launch: of its work-groups in some order, each device gets a run.
+
+    ``pieces`` are the launches of each device, with their numbers of work-groups; ``groups`` counts all.
+    """
+
+    pieces: tuple[tuple[tuple[Launch, int], ...], ...]
+    groups: int
+    slowest_ms: float
+
+    @classmethod
+    def of(cls, launch: Launch, order: tuple[int, ...], work: Work, models: Sequence[DeviceModel]) -> _Way:
+        groups = math.prod(launch.groups(axis) for axis in order)
+        counts = _apportion(groups, [1.0 / max(model.work_ms(work), 1e-9) for model in models])
+        ends = list(accumulate(counts))
+        pieces = tuple(tuple(_run(launch, order, end - count, end)) for count, end in zip(counts, ends, strict=True))
+        slowest_ms = max(
+            len(own) * model.launch_ms + model.work_ms(work.part(count / groups))
+            for own, count, model in zip(pieces, counts, models, strict=True)
+            if count
+        )
+        return cls(pieces, groups, slowest_ms)
+
+
+def _run(launch: Launch, order: tuple[int, ...], start: int, stop: int) -> Iterator[tuple[Launch, int]]:
+    """The work-groups from ``start`` to ``stop`` in this order, as launches: what is not a rectangle takes several."""
+    if start == stop:
+        return
+    if len(order) == 1:
+        yield launch.part(order[0], start, stop), stop - start
+        return
+    outer, inner = order
+    width = launch.groups(inner)
+    while start < stop:
+        row, column = divmod(start, width)
+        rows = (stop - start) // width if column == 0 else 0
+        end = start + rows * width if rows else min(stop, (row + 1) * width)
+        piece = launch.part(outer, row, row + max(rows, 1))
+        yield (piece if rows else piece.part(inner, column, column + end - start)), end - start
+        start = end
 
 
 def divide_node(
