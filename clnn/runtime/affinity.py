@@ -7,15 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from clnn.devices import naming
-from clnn.devices.info import DeviceInfo
+from clnn.runtime.discovery import OpenDevice
 
 
-def pinned_cores(devices: Iterable[DeviceInfo]) -> frozenset[int]:
-    """The cores to which PoCL has pinned the threads of these devices: the first ones, in order."""
+def pinned_cores(devices: Iterable[OpenDevice]) -> frozenset[int]:
+    """The cores to which PoCL has pinned the threads of these devices: a core per compute unit, in order."""
     if os.environ.get("POCL_AFFINITY") == "0":
         return frozenset()
-    units = max((device.compute_units for device in devices if naming.alias(device.platform) == "pocl"), default=0)
-    return frozenset(range(units))
+    pinned = [device for device in devices if naming.alias(device.info.platform) == "pocl"]
+    return frozenset(
+        core for device in pinned for core in range(device.first_unit, device.first_unit + device.info.compute_units)
+    )
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def off(cores: frozenset[int]) -> Iterator[None]:
     """Keep the calling thread off ``cores`` during the block, as long as it may run on others.
 
     A pinned thread that wakes takes its core from whoever runs there, and the scheduler leaves that one waiting though
-    another core is idle: the thread that enqueues for several devices would hand over to the others a kernel late.
+    another core is idle: the thread that enqueues for several devices would give the others their work a kernel late.
     """
     before = os.sched_getaffinity(0) if cores and hasattr(os, "sched_getaffinity") else set()
     if not before & cores or not before - cores:

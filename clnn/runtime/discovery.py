@@ -28,12 +28,14 @@ log = logging.getLogger(__name__)
 class OpenDevice:
     """A device that can be used: its facts, its OpenCL handle, and its context.
 
-    There is one context per platform, and one per set of sub-devices.
+    There is one context per platform, and one per set of sub-devices. ``first_unit`` is where a sub-device begins in
+    the device that it is a part of, in compute units.
     """
 
     info: DeviceInfo
     device: Any
     context: Any
+    first_unit: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def open_subdevice(info: DeviceInfo, index: int, units: int) -> OpenDevice:
         parts, context = _cut(whole, units)
         cut = replace(whole.info, name=f"{info.name}, sub-device {index} of {count}", compute_units=units,
                       subdevices=False)
-        return OpenDevice(cut, parts[index], context)
+        return OpenDevice(cut, parts[index], context, index * units)
 
 
 def _cut(whole: OpenDevice, units: int) -> tuple[list[Any], Any]:

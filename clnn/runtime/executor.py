@@ -109,7 +109,9 @@ class Executor:
             self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
             self._avoided: frozenset[int] = frozenset()
             if len(self._queues) > 1:
-                self._avoided = affinity.pinned_cores(loaded.devices[device].info for device in self._queues)
+                # But not off those of the device that is given its work last: then all others are at work already.
+                *others, _ = self._queues
+                self._avoided = affinity.pinned_cores(loaded.devices[device] for device in others)
                 self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
     def _prepare(self, step: Run | Copy | Host, loaded: LoadedPlan) -> Callable[[], Any]:
