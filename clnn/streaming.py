@@ -17,7 +17,7 @@ from clnn.errors import InputError
 from clnn.feeds import check_feeds
 from clnn.graph import Graph, Node, TensorType, extract
 from clnn.plan import Plan, build, lower
-from clnn.runtime import calibration
+from clnn.runtime import affinity, calibration
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 from clnn.runtime.stream import LOSSES, Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
 from clnn.runtime.window import Feeds, Window
@@ -60,9 +60,11 @@ class Streams:
         self._exact = exact
         self._make_worker = make_worker
         self._existing = existing
+        self._here = {name: each.info for name, each in self._devices.items() if isinstance(each, OpenDevice)}
         self._roster = Roster(list(self._devices))
         self._any_shape = {device: _OfAnyShape(device, self._worker) for device in self._devices}
         self._workers: OrderedDict[tuple[str, Shapes], Worker] = OrderedDict()
+        self._stages: tuple[Any, list[StageRunner]] | None = None
         self._running: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._plan: StreamPlan | None = None
@@ -121,6 +123,7 @@ class Streams:
     def close(self) -> None:
         """End all workers."""
         with self._lock:
+            self._close_stages()
             while self._workers:
                 self._workers.popitem()[1].close()
 
@@ -152,7 +155,11 @@ class Streams:
         """A worker for a network, or a stage of one, that a device runs alone."""
         infos = [self._devices[device].info]
         scheduled = find_policy("single")(graph, infos, CostModel())
-        return self._make_worker(build(lower(graph, scheduled, infos, self._exact), infos))
+        return self._on_its_cores(self._make_worker(build(lower(graph, scheduled, infos, self._exact), infos)))
+
+    def _on_its_cores(self, worker: Worker) -> Worker:
+        """The worker for threads that drive no other device; one in a child process has cores of its own."""
+        return _OnItsCores(worker, self._here) if worker.device in self._here else worker
 
     def _worker(self, device: str, arrays: Feeds) -> Worker:
         """The worker of a device for feeds of these shapes, loaded when they are new."""
@@ -162,15 +169,30 @@ class Streams:
             if key not in self._workers:
                 loaded = self._existing(shapes)
                 if loaded is None or loaded.device != device:
-                    loaded = self._load(self._graph(shapes), device)
-                self._workers[key] = loaded
+                    self._workers[key] = self._load(self._graph(shapes), device)
+                else:
+                    self._workers[key] = self._on_its_cores(loaded)
                 if len(self._workers) > MAX_WORKERS:
                     self._workers.popitem(last=False)
             self._workers.move_to_end(key)
             return self._workers[key]
 
     def _make_stages(self, present: Sequence[str], feeds: Feeds) -> list[StageRunner]:
-        """Stages on these devices, cut anew while what they are measured to take promises a shorter longest one."""
+        """Stages on these devices for feeds of these shapes; the latest are kept for the next stream."""
+        key = tuple(present), self._shapes(feeds)
+        with self._lock:
+            if self._stages is None or self._stages[0] != key:
+                self._close_stages()
+                self._stages = key, self._balanced_stages(present, feeds)
+            return self._stages[1]
+
+    def _close_stages(self) -> None:
+        for runner in self._stages[1] if self._stages else ():
+            runner.worker.close()
+        self._stages = None
+
+    def _balanced_stages(self, present: Sequence[str], feeds: Feeds) -> list[StageRunner]:
+        """Stages that are cut anew while what they are measured to take promises a shorter longest one."""
         graph = self._graph(self._shapes(feeds))
         infos = [calibration.measure(self._devices[device]) for device in present]
         slower: dict[str, float] = dict.fromkeys(present, 1.0)
@@ -181,12 +203,17 @@ class Streams:
                 break
             runners = self._load_stages(graph, plan)
             stage_ms = _time_stages(runners, feeds)
+            worse = runners
             if best is None or max(stage_ms) < best[0]:
+                worse = best[1] if best is not None else []
                 best = max(stage_ms), runners
                 self._plan = replace(plan, predicted_ms=max(stage_ms))
+            for runner in worse:
+                runner.worker.close()
             slower |= {
                 stage.device: slower[stage.device] * ms / stage.predicted_ms
                 for stage, ms in zip(plan.stages, stage_ms, strict=True)
+                if stage.predicted_ms
             }
         return best[1]
 
@@ -199,6 +226,22 @@ class Streams:
             except LOSSES as error:
                 raise WorkerLost(stage.device, error) from error
         return runners
+
+
+class _OnItsCores:
+    """A worker whose runs keep to the cores that suit its device beside the others of this process."""
+
+    def __init__(self, worker: Worker, here: Mapping[str, DeviceInfo]) -> None:
+        self.device = worker.device
+        self._worker = worker
+        self._here = here
+
+    def run(self, feeds: Feeds, outputs: Sequence[str]) -> list[np.ndarray]:
+        with affinity.beside(self._here.values(), self._here[self.device]):
+            return self._worker.run(feeds, outputs)
+
+    def close(self) -> None:
+        self._worker.close()
 
 
 class _OfAnyShape:
