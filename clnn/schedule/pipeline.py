@@ -51,9 +51,10 @@ def plan_pipeline(
         if best is None or longest_ms < best[0] * (1 - 1e-9):
             best = longest_ms, order, cuts
     longest_ms, order, cuts = best
+    spans = zip(order, itertools.pairwise(cuts), strict=True)
     stages = tuple(
-        Stage(device.id, start, stop, float(costs[device.id][start, stop]), transfer_ms(device, nbytes[start, stop]))
-        for device, (start, stop) in zip(order, itertools.pairwise(cuts), strict=True)
+        Stage(each.id, *span, float(costs[each.id][span]), float(transfer_ms(each, nbytes[span])))
+        for each, span in spans
     )
     alone_ms = {device.id: float(costs[device.id][0, -1]) for device in devices}
     fastest = min(alone_ms, key=alone_ms.__getitem__)
