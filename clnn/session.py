@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,8 @@ from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.isolated import IsolatedWorker
 from clnn.runtime.pool import MAX_EXECUTORS
 from clnn.runtime.worker import LocalWorker, Worker
+from clnn.schedule import StreamPlan
+from clnn.streaming import Streams
 
 log = logging.getLogger("clnn")
 
@@ -79,6 +81,10 @@ class InferenceSession:
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
+        self._streams: Streams | None = None
+        if len(self._devices) > 1 and policy != "single":
+            exact = self._options.precision == "exact"
+            self._streams = Streams(self._source, self._devices, policy, exact, self._work_on, self._plans.get)
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
             self._worker({name: self._source.types[name].shape for name in self._source.inputs})
@@ -106,7 +112,45 @@ class InferenceSession:
         """Run the network, even while the session closes: a run that was accepted is carried out."""
         names = self._check_outputs(output_names)
         arrays = check_feeds(self._source, feeds)
+        if self._streams is not None and self._policy == "batch":
+            return self._streams.run(names, arrays)
         return self._worker({name: array.shape for name, array in arrays.items()}).run(arrays, names)
+
+    def run_many(
+        self, output_names: Sequence[str] | None, feeds: Iterable[Mapping[str, Any]]
+    ) -> Iterator[list[np.ndarray]]:
+        """Run the network for each of many feeds, and yield the results in their order.
+
+        With several devices each run goes whole to one of them, or, with policy "pipeline", through a stage on each;
+        with policy "single" and with one device the runs follow one another. A device that fails is dropped with a
+        warning, and the others do its work.
+
+        Args:
+            output_names: as for ``run``.
+            feeds: taken as needed, with several devices in a thread of its own and a few ahead. For a pipeline all must
+                have the same shapes.
+
+        Raises:
+            InputError, UsageError, DeviceError, DeadlineError: as ``run`` does, in place of a result; it ends there.
+        """
+        self._check_open()
+        names = self._check_outputs(output_names)
+        if self._streams is None:
+            return (self._run(names, each) for each in feeds)
+        return self._streams.run_many(names, feeds)
+
+    @property
+    def streams(self) -> bool:
+        """Whether ``run_many`` works on several devices at once."""
+        return self._streams is not None
+
+    def stream_plan(self) -> StreamPlan | None:
+        """How the latest ``run_many`` was shared out to devices; ``None`` before it, and with one device."""
+        return self._streams.plan if self._streams is not None else None
+
+    def stream_images(self) -> dict[str, int]:
+        """Runs that each device did in the latest ``run_many`` on several; of a pipeline, those of its stage."""
+        return self._streams.images if self._streams is not None else {}
 
     def run_async(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> Future[list[np.ndarray]]:
         """Start ``run`` in a thread of the session and return its future."""
@@ -131,6 +175,8 @@ class InferenceSession:
 
     def used_devices(self) -> list[str]:
         """Ids of the devices that the latest plan uses, none where the host runs all; before it those it may use."""
+        if self._streams is not None and (self._policy in ("batch", "pipeline") or self._streams.images):
+            return self._streams.devices
         if self._latest is None:
             return [device.info.id for device in self._devices]
         return list(self._latest.used_devices)
@@ -160,6 +206,8 @@ class InferenceSession:
             threads, self._threads, self._closed = self._threads, None, True
         if threads is not None:
             threads.shutdown()
+        if self._streams is not None:
+            self._streams.close()
         for worker in self._plans.values():
             worker.close()
         self._plans.clear()

@@ -12,7 +12,8 @@ from clnn.cli import common
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file.")],
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images per timed run.")] = None,
+    batch: Annotated[int | None, typer.Option(
+        "--batch", min=1, help="Images per timed run; on several devices a stream of single ones.")] = None,
     dims: Annotated[list[str] | None, typer.Option(
         "--dim", metavar="NAME=SIZE", show_default=False, help="Size of a symbolic dimension.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="Threads, of the peer too.")] = None,
@@ -56,6 +57,8 @@ def command(
     common.say(common.table(("", "median ms", "p90 ms", "min ms", "clnn ÷ peer"), rows))
     load = "cold_ms" if cold else "load_ms"
     how = "as one batch" if result["batched"] else "one by one"
+    if "shares" in result:
+        how = "; ".join(f"{device}: {count}" for device, count in result["shares"].items())
     common.note(
         f"{result['device']}, policy {result['policy']}, batch {result['batch']} ({how}), {result['runs']} runs, "
         f"{result['images_per_s']:.1f} images/s; {load.replace('_ms', '')} {result[load]:.0f} ms", quiet)

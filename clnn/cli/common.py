@@ -33,7 +33,9 @@ Device = Annotated[str | None, typer.Option(
     help="Devices to use, separated by commas: cpu, gpu:0, accelerator, pocl, intel:0, ...")]
 Policy = Annotated[str | None, typer.Option(
     "--policy", metavar="NAME", rich_help_panel=_DEVICES, show_default=False,
-    help="How work is assigned to devices.")]
+    help="How work is assigned to devices. One image: single (the best device), split (layers cut among them), heft "
+         "(branches side by side), auto. Many: batch (each image whole to a device that is free), pipeline (a stage "
+         "of the network on each).")]
 Platforms = Annotated[str | None, typer.Option(
     "--platforms", metavar="FILE", rich_help_panel=_DEVICES, show_default=False,
     help="A platforms.yaml; else $CLNN_PLATFORMS or ./platforms.yaml.")]

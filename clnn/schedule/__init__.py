@@ -1,9 +1,26 @@
 """Deciding which device runs which node, as pure functions over descriptions of devices."""
 
+from clnn.schedule.batch import look_ahead, plan_batch, recent_ms, should_take
 from clnn.schedule.cost import CostModel
+from clnn.schedule.pipeline import plan_pipeline
 from clnn.schedule.policy import find_policy, policies, policy
-from clnn.schedule.types import HOST, Assignment, Schedule
+from clnn.schedule.types import HOST, Assignment, Schedule, Stage, StreamPlan
 
-__all__ = ["HOST", "Assignment", "CostModel", "Schedule", "find_policy", "policies", "policy"]
+__all__ = [
+    "HOST",
+    "Assignment",
+    "CostModel",
+    "Schedule",
+    "Stage",
+    "StreamPlan",
+    "find_policy",
+    "look_ahead",
+    "plan_batch",
+    "plan_pipeline",
+    "policies",
+    "policy",
+    "recent_ms",
+    "should_take",
+]
 
 from clnn.schedule import auto as _auto  # noqa: F401  (registers the policies)

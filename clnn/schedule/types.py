@@ -44,3 +44,39 @@ class Schedule:
     def members(self, place: str) -> tuple[str, ...]:
         """The devices that work at a place: those of a team, or the one."""
         return self.teams[place].members if place in self.teams else (place,)
+
+@dataclass(frozen=True)
+class Stage:
+    """The nodes ``start`` to ``stop`` (excluded) of a graph, which ``device`` runs in a pipeline.
+
+    ``predicted_ms`` includes ``transfer_ms``: moving the tensors that the stage reads and writes at its borders.
+    """
+
+    device: str
+    start: int
+    stop: int
+    predicted_ms: float
+    transfer_ms: float
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """How many inferences are shared out to devices: whole ones by ``shares``, or parts of each as ``stages``.
+
+    Attributes:
+        shares: fraction of the inferences by device id; empty for a pipeline.
+        stages: in the order in which an inference passes them; empty for a batch.
+        queue_depth: inferences that wait at most: for a device, or before a stage.
+        predicted_ms: from one result to the next, once all devices are at work; 0 when nothing is known.
+        reason: for people.
+    """
+
+    queue_depth: int
+    reason: str
+    predicted_ms: float
+    shares: Mapping[str, float] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def policy(self) -> str:
+        return "pipeline" if self.stages else "batch"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +44,8 @@ def benchmark(
     """Time a network with new input data in each run, outputs copied to the host.
 
     Args:
-        batch: size of a symbolic batch dimension; for a network of another fixed batch, how many single runs
-            make up one timed run.
+        batch: size of a symbolic batch dimension; for a network of another fixed batch, and with a policy that works
+            on several devices at once, how many single runs make up one timed run.
         duration_s: seconds to measure for, after warm-up.
         against: "onnxruntime", to run it in turn with clnn on the same data and the same number of threads.
         cold: load with an empty cache directory and report that as ``cold_ms``.
@@ -52,7 +53,8 @@ def benchmark(
 
     Returns:
         median_ms, p90_ms, min_ms, images_per_s, load_ms (session creation to first result; ``cold_ms`` when
-        cold), runs, batch, batched, device, policy and, if asked for, against.
+        cold), runs, batch, batched, device, policy; ``shares``, the runs that each device did of the last timed one,
+        where several worked at once; and, if asked for, against.
 
     Raises:
         UsageError: the peer is unknown or not installed, or a dimension has no size.
@@ -65,16 +67,18 @@ def benchmark(
         started = time.perf_counter()
         session = InferenceSession(os.fspath(model), devices, policy, options, platforms)
         inputs = session.get_inputs()
-        shapes = bound_shapes(inputs, dims or {}, batch)
+        streamed = batch is not None and session.streams
+        shapes = bound_shapes(inputs, dims or {}, None if streamed else batch)
         random = np.random.default_rng(0)
         feeds = random_feeds(inputs, shapes, random)
-        outputs = session.run(None, feeds)
+        outputs = next(session.run_many(None, [feeds])) if streamed else session.run(None, feeds)
         load_ms = (time.perf_counter() - started) * 1e3
     repeats, batched = _repeats(shapes, batch)
-    contenders = {"clnn": session.run}
+    contenders = {"clnn": _streaming(session) if streamed else _one_by_one(session.run)}
     if against is not None:
-        contenders[against] = _peer(against, model, options.threads)
-        _compare(against, session, outputs, contenders[against](None, feeds))
+        peer = _peer(against, model, options.threads)
+        _compare(against, session, outputs, peer(None, feeds))
+        contenders[against] = _one_by_one(peer)
     times = _interleave(contenders, lambda: random_feeds(inputs, shapes, random), duration_s, repeats, progress)
     result = _summary(times.pop("clnn"))
     images = repeats * (next(iter(shapes.values()), (1,)) or (1,))[0]
@@ -84,11 +88,13 @@ def benchmark(
         "batch": batch or images,
         "batched": batched,
         "device": ",".join(session.used_devices()) or "host",
-        "policy": session.plan().schedule.policy,
+        "policy": session.stream_plan().policy if streamed else session.plan().schedule.policy,
     }
+    if streamed:
+        result["shares"] = session.stream_images()
     if against is not None:
-        peer = _summary(times[against])
-        result["against"] = {against: peer | {"ratio": result["median_ms"] / peer["median_ms"]}}
+        summary = _summary(times[against])
+        result["against"] = {against: summary | {"ratio": result["median_ms"] / summary["median_ms"]}}
     session.close()
     return result
 
@@ -101,6 +107,14 @@ def _repeats(shapes: Mapping[str, tuple[int, ...]], batch: int | None) -> tuple[
     if own != {1}:
         raise UsageError(f"--batch {batch}: the network's own batch is fixed at {sorted(own)}")
     return batch, False
+
+
+def _one_by_one(run: Callable) -> Callable[[list[dict[str, np.ndarray]]], Any]:
+    return lambda batch: deque((run(None, feeds) for feeds in batch), maxlen=0)
+
+
+def _streaming(session: InferenceSession) -> Callable[[list[dict[str, np.ndarray]]], Any]:
+    return lambda batch: deque(session.run_many(None, batch), maxlen=0)
 
 
 def _peer(name: str, model: str | Path, threads: int | None) -> Callable:
@@ -135,12 +149,12 @@ def _interleave(
     repeats: int,
     progress: Callable[[float], Any],
 ) -> dict[str, list[float]]:
-    """Milliseconds per run of each contender, taken in turn on the same data."""
+    """Milliseconds per batch of each contender, taken in turn on the same data."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(WARM_UP_RUNS):
-        feeds = new_feeds()
+        batch = [new_feeds() for _ in range(repeats)]
         for run in contenders.values():
-            run(None, feeds)
+            run(batch)
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < duration_s or len(times["clnn"]) < MIN_RUNS:
         progress(min(elapsed / duration_s, 1.0))
@@ -149,8 +163,7 @@ def _interleave(
             if len(contenders) > 1:
                 _wait_for_idle()
             begin = time.perf_counter()
-            for feeds in batch:
-                run(None, feeds)
+            run(batch)
             times[name].append((time.perf_counter() - begin) * 1e3)
     return times
 

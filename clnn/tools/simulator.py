@@ -22,6 +22,7 @@ from clnn.tools.inputs import bound_shapes
 
 BATCH = "batch"
 """The policy that gives whole images of a stream to devices."""
+NOT_SIMULATED = ("pipeline",)
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def simulate_network(
 
 
 def _policies(policy: str | None, images: int) -> Sequence[str]:
-    known = (*schedule.policies(), BATCH)
+    known = [name for name in schedule.policies() if name not in NOT_SIMULATED]
     if policy is None:
-        return known if images > 1 else schedule.policies()
+        return [name for name in known if images > 1 or name != BATCH]
     if policy not in known:
         raise UsageError(f"policy '{policy}' does not exist; choose one of {', '.join(known)}")
     if policy == BATCH and images == 1:
@@ -122,7 +123,7 @@ def _simulate(
     if policy == BATCH:
         plans = {info.id: plan_graph(graph, shapes, [info], machine=machine.model) for info in machine.infos}
         alone = {device: simulate(plan, machine.model).events for device, plan in plans.items()}
-        timeline = summarise(run_batch(alone, images), machine.model, images)
+        timeline = summarise(run_batch(alone, images, schedule.should_take), machine.model, images)
         return Simulation(policy, timeline, max(map(_host_nodes, plans.values())))
     plan = plan_graph(graph, shapes, machine.infos, policy, machine=machine.model)
     timeline = simulate(plan, machine.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,16 @@ class _Picture:
     name: str
     pixels: np.ndarray
     decode_ms: float
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pictures of one run, and the tensor that they were prepared into."""
+
+    pictures: Sequence[_Picture]
+    tensor: np.ndarray
+    placements: Sequence[Placement]
+    preprocess_ms: Sequence[float]
 
 
 class Detector:
@@ -117,6 +128,9 @@ class Detector:
     ) -> Iterator[ImageResult]:
         """Find the objects in many pictures, one result after the other, in their order.
 
+        On a session that works on several devices at once, pictures are decoded and prepared in a thread of their own
+        while the devices are at others; the "inference" of ``timing_ms`` is then how long the result was waited for.
+
         Args:
             batch: pictures per run; see ``batch_size``.
             on_error: called with the name of a picture that cannot be used and the reason; it is then left out.
@@ -124,8 +138,9 @@ class Detector:
         """
         batch_size = self.batch_size(batch)
         pictures = _load_all(sources, on_error)
-        while group := list(itertools.islice(pictures, batch_size)):
-            yield from self._detect(group)
+        groups = (self._prepare(group) for group in iter(lambda: list(itertools.islice(pictures, batch_size)), []))
+        for group, outputs, run_ms in self._run(groups):
+            yield from self._read(group, outputs, run_ms / len(group.pictures))
 
     def batch_size(self, batch: int) -> int:
         """Pictures that one run really takes: ``batch``, unless the network's batch dimension is fixed.
@@ -148,30 +163,51 @@ class Detector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _detect(self, group: Sequence[_Picture]) -> Iterator[ImageResult]:
-        """Run one batch and read its outputs."""
+    def _prepare(self, pictures: Sequence[_Picture]) -> _Group:
+        """The tensor of one run."""
         network = self.network
         # A network with a fixed batch takes blank pictures in the slots that are left over.
-        slots = network.batch or len(group)
-        tensor = np.zeros((slots, 3, *network.size), network.dtype)
+        tensor = np.zeros((network.batch or len(pictures), 3, *network.size), network.dtype)
         placements: list[Placement] = []
         preprocess_ms: list[float] = []
-        for slot, picture in enumerate(group):
+        for slot, picture in enumerate(pictures):
             start = time.perf_counter()
             tensor[slot], placement = prepare(picture.pixels, network.how, network.size)
             placements.append(placement)
             preprocess_ms.append(_ms_since(start))
+        return _Group(pictures, tensor, placements, preprocess_ms)
+
+    def _run(self, groups: Iterator[_Group]) -> Iterator[tuple[_Group, list[np.ndarray], float]]:
+        """Groups with the outputs of the network, and milliseconds waited for them."""
+        if not getattr(self.session, "streams", False):
+            for group in groups:
+                start = time.perf_counter()
+                outputs = self.session.run(None, {self.network.input: group.tensor})
+                yield group, outputs, _ms_since(start)
+            return
+        under_way: deque[_Group] = deque()
+
+        def feeds() -> Iterator[dict[str, np.ndarray]]:
+            for group in groups:
+                under_way.append(group)
+                yield {self.network.input: group.tensor}
+
         start = time.perf_counter()
-        outputs = self.session.run(None, {network.input: tensor})
-        inference_ms = _ms_since(start) / len(group)
-        for slot, picture in enumerate(group):
+        for outputs in self.session.run_many(None, feeds()):
+            yield under_way.popleft(), outputs, _ms_since(start)
             start = time.perf_counter()
-            own = self._of_slot(outputs, slot, slots)
-            found = detections(network.head, own, network.size, placements[slot], self._limits, network.labels)
+
+    def _read(self, group: _Group, outputs: Sequence[np.ndarray], inference_ms: float) -> Iterator[ImageResult]:
+        """The objects in each picture of a run."""
+        network = self.network
+        for slot, picture in enumerate(group.pictures):
+            start = time.perf_counter()
+            own = self._of_slot(outputs, slot, len(group.tensor))
+            found = detections(network.head, own, network.size, group.placements[slot], self._limits, network.labels)
             height, width = picture.pixels.shape[:2]
             timing_ms = {
                 "decode": picture.decode_ms,
-                "preprocess": preprocess_ms[slot],
+                "preprocess": group.preprocess_ms[slot],
                 "inference": inference_ms,
                 "postprocess": _ms_since(start),
             }

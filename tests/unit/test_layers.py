@@ -23,6 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("runtime",),
     ("feeds", "options"),
+    ("streaming",),
     ("session",),
     ("vision",),
     ("tools",),

@@ -51,6 +51,31 @@ def test_one_picture():
         found.score = 1
 
 
+class StreamingSession(FakeSession):
+    """A session that works on several devices at once: it reads two ahead before it gives the first result."""
+
+    streams = True
+
+    def run_many(self, names, feeds):
+        ahead: list[list[np.ndarray]] = []
+        for each in feeds:
+            ahead.append(self.run(names, each))
+            if len(ahead) > 2:
+                yield ahead.pop(0)
+        yield from ahead
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_pictures_are_a_stream_where_the_session_takes_one(batch: int):
+    session = StreamingSession(brightness_boxes, ("n", 3, 64, 96), [("n", 100, 6)])
+    failed: list[str] = []
+    pictures = [grey(51), b"no picture", grey(102), grey(153), grey(204), grey(255)]
+    found = list(Detector(BARE, session=session).detect_many(pictures, batch, lambda name, error: failed.append(name)))
+    assert [each.detections[0].score for each in found if each.detections] == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    assert len(found) == 5
+    assert len(failed) == 1
+
+
 def test_nothing_found():
     assert centernet()(grey(3)) == []
 
