@@ -84,7 +84,8 @@ class InferenceSession:
         self._streams: Streams | None = None
         if len(self._devices) > 1 and policy != "single":
             exact = self._options.precision == "exact"
-            self._streams = Streams(self._source, self._devices, policy, exact, self._work_on, self._plans.get)
+            self._streams = Streams(self._source, self._devices, policy, exact, self._work_on, self._machine,
+                                    self._plans.get)
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
             self._worker({name: self._source.types[name].shape for name in self._source.inputs})

@@ -7,22 +7,24 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clnn import passes
 from clnn.devices.info import DeviceInfo
+from clnn.devices.model import MachineModel
 from clnn.errors import InputError
 from clnn.feeds import check_feeds
 from clnn.graph import Graph, Node, TensorType, extract
 from clnn.plan import Plan, build, lower
-from clnn.runtime import affinity, calibration
+from clnn.runtime import affinity
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 from clnn.runtime.stream import LOSSES, Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
 from clnn.runtime.window import Feeds, Window
 from clnn.runtime.worker import Worker
-from clnn.schedule import CostModel, StreamPlan, find_policy, plan_batch, plan_pipeline
+from clnn.schedule import HOST, CostModel, StreamPlan, find_policy, plan_batch, plan_pipeline
 from clnn.schedule.pipeline import QUEUE_DEPTH
 
 MAX_WORKERS = 32
@@ -41,6 +43,7 @@ class Streams:
         source: the network as loaded, with its constants.
         policy: "pipeline", or anything else for "batch".
         exact: see ``plan.lower``.
+        machine: how fast the devices are.
         existing: a worker that the session has loaded for input shapes, and the device that it uses, if it is one.
     """
 
@@ -51,6 +54,7 @@ class Streams:
         policy: str | None,
         exact: bool,
         make_worker: MakeWorker,
+        machine: Callable[[], MachineModel],
         existing: Callable[[Shapes], Worker | None] = lambda shapes: None,
     ) -> None:
         self._source = source
@@ -59,8 +63,9 @@ class Streams:
         self._pipelined = policy == "pipeline"
         self._exact = exact
         self._make_worker = make_worker
+        self._machine = machine
         self._existing = existing
-        self._here = {name: each.info for name, each in self._devices.items() if isinstance(each, OpenDevice)}
+        self._here = {name: each for name, each in self._devices.items() if isinstance(each, OpenDevice)}
         self._roster = Roster(list(self._devices))
         self._any_shape = {device: _OfAnyShape(device, self._worker) for device in self._devices}
         self._workers: OrderedDict[tuple[str, Shapes], Worker] = OrderedDict()
@@ -127,6 +132,9 @@ class Streams:
             while self._workers:
                 self._workers.popitem()[1].close()
 
+    def _costs(self) -> CostModel:
+        return CostModel(self._machine())
+
     def _check_present(self) -> None:
         if not self._roster.present:
             raise self._roster.nobody_left()
@@ -154,7 +162,7 @@ class Streams:
     def _load(self, graph: Graph, device: str) -> Worker:
         """A worker for a network, or a stage of one, that a device runs alone."""
         infos = [self._devices[device].info]
-        scheduled = find_policy("single")(graph, infos, CostModel())
+        scheduled = find_policy("single")(graph, infos, self._costs())
         return self._on_its_cores(self._make_worker(build(lower(graph, scheduled, infos, self._exact), infos)))
 
     def _on_its_cores(self, worker: Worker) -> Worker:
@@ -194,11 +202,12 @@ class Streams:
     def _balanced_stages(self, present: Sequence[str], feeds: Feeds) -> list[StageRunner]:
         """Stages that are cut anew while what they are measured to take promises a shorter longest one."""
         graph = self._graph(self._shapes(feeds))
-        infos = [calibration.measure(self._devices[device]) for device in present]
+        infos = [self._devices[device].info for device in present]
+        costs = self._costs()
         slower: dict[str, float] = dict.fromkeys(present, 1.0)
         best: tuple[float, list[StageRunner]] | None = None
         for _ in range(RECUTS + 1):
-            plan = plan_pipeline(graph, infos, _Scaled(slower), _transfer_ms)
+            plan = plan_pipeline(graph, infos, _Scaled(slower, costs), partial(_transfer_ms, costs.machine))
             if best is not None and plan.predicted_ms > 0.97 * best[0]:
                 break
             runners = self._load_stages(graph, plan)
@@ -231,7 +240,7 @@ class Streams:
 class _OnItsCores:
     """A worker whose runs keep to the cores that suit its device beside the others of this process."""
 
-    def __init__(self, worker: Worker, here: Mapping[str, DeviceInfo]) -> None:
+    def __init__(self, worker: Worker, here: Mapping[str, OpenDevice]) -> None:
         self.device = worker.device
         self._worker = worker
         self._here = here
@@ -261,16 +270,16 @@ class _OfAnyShape:
 class _Scaled:
     """The cost model, corrected by how much slower than predicted each device was."""
 
-    def __init__(self, slower: Mapping[str, float]) -> None:
+    def __init__(self, slower: Mapping[str, float], costs: CostModel) -> None:
         self._slower = slower
-        self._costs = CostModel()
+        self._costs = costs
 
     def __call__(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> float:
         return self._slower[device.id] * self._costs.node_ms(node, types, device)
 
 
-def _transfer_ms(device: DeviceInfo, nbytes: float) -> float:
-    return nbytes / (device.bandwidth_gbs * 1e6) if device.bandwidth_gbs else 0.0
+def _transfer_ms(machine: MachineModel, device: DeviceInfo, nbytes: float) -> float:
+    return machine.transfer_ms(HOST, device.id, nbytes)
 
 
 def _timed_ms(worker: Worker, feeds: Feeds, outputs: Sequence[str]) -> float:

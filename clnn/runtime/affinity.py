@@ -32,7 +32,7 @@ def off(cores: frozenset[int]) -> Iterator[None]:
 
 
 @contextmanager
-def beside(devices: Iterable[DeviceInfo], own: DeviceInfo) -> Iterator[None]:
+def beside(devices: Iterable[OpenDevice], own: OpenDevice) -> Iterator[None]:
     """Let the calling thread, which drives only ``own`` of ``devices``, share cores with that one's pinned threads.
 
     All others keep off those, as some drivers compute in the thread that waits for them. The thread of the pinned

@@ -33,7 +33,7 @@ def policies() -> tuple[str, ...]:
 
 
 def find_policy(name: str | None) -> Policy:
-    """The policy called ``name``; the default is "single".
+    """The policy called ``name``; the default is "auto".
 
     It decides for the devices of each process, as an isolated one shares no inference with others; of these schedules
     the one is taken that is predicted to be fastest.
@@ -41,7 +41,7 @@ def find_policy(name: str | None) -> Policy:
     Raises:
         UsageError: there is none of that name.
     """
-    found = _POLICIES.get(name or "single")
+    found = _POLICIES.get(name or "auto")
     if found is None:
         raise UsageError(f"policy '{name}' does not exist; choose one of {', '.join(_POLICIES)}")
     return partial(_in_one_process, found)
