@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     dims: Annotated[list[str] | None, typer.Option(
         "--dim", metavar="NAME=SIZE", show_default=False, help="Size of a symbolic dimension.")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Run the plan on random input, and time it.")] = False,
     device: common.Device = None,
     policy: common.Policy = None,
     platforms: common.Platforms = None,
@@ -21,17 +23,17 @@ def command(
     quiet: common.Quiet = False,
     verbose: common.Verbose = False,
 ) -> None:
-    """Plan a network without running it: devices, kernels, memory, and the reason for each placement."""
+    """Plan a network: where each layer runs, why, and what it is predicted to take; it is not run to tell that."""
     common.start(quiet, verbose)
-    from clnn.plan.table import as_dict
+    from clnn.plan.table import as_dict, as_text
     from clnn.tools.planner import plan_network
     from clnn.tools.runner import parse_dims
 
     reference = common.platforms_reference(platforms, platform)
-    plan = plan_network(
-        model, parse_dims(dims or []), device, policy, reference, lambda text: common.note(text, quiet)
-    )
+    tell = partial(common.note, quiet=quiet)
+    with common.compiling(quiet):
+        plan, measured = plan_network(model, parse_dims(dims or []), device, policy, reference, tell, measure)
     if json:
-        common.say_json(as_dict(plan))
+        common.say_json(as_dict(plan, measured))
     else:
-        common.say(str(plan))
+        common.say(as_text(plan, measured))

@@ -87,6 +87,18 @@ def test_plan_tells_where_and_why(model: Path):
     assert "implicit GEMM" in clnn("plan", model).stdout
 
 
+def test_plan_measures(model: Path):
+    done = clnn("plan", model, "--measure", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["measured_ms"] > 0
+    assert plan["predicted_ms"] > 0
+    (conv,) = [layer for layer in plan["layers"] if layer["op"] == "Conv"]
+    assert conv["shares"] == {plan["devices"][0]: 1.0}
+    assert conv["measured_ms"] > 0
+    assert conv["predicted_ms"] > 0
+
+
 def test_inspect_shows_layers(model: Path):
     done = clnn("inspect", model)
     assert done.returncode == 0, done.stderr
