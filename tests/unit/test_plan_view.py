@@ -1,6 +1,8 @@
-"""What ``clnn plan`` tells of a plan: table and JSON, of a made-up plan for two devices."""
+"""What ``clnn plan`` tells of a plan: table, JSON, picture; of a made-up plan for two devices."""
 
 from __future__ import annotations
+
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from clnn.kernels import Kernel
 from clnn.ops import Lowered
 from clnn.plan import Plan, build
 from clnn.plan.divide import divide_node
+from clnn.plan.draw import to_svg
 from clnn.plan.table import as_dict, as_text
 from clnn.plan.times import Times, predict
 from clnn.plan.types import LoweredGraph
@@ -27,6 +30,7 @@ DEVICES = (DeviceInfo("fast"), DeviceInfo("slow"))
 MODELS = [DeviceModel({"": Curve.flat(rate)}, Curve.flat(4096.0), launch_ms=0.0, sync_ms=0.25) for rate in (3e6, 1e6)]
 KERNEL = Kernel("k", "k.cl", cuts=(0,))
 HOSTILE = 'b<&"\x01]]>\n'
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def plan_of(known: bool = True) -> Plan:
@@ -124,3 +128,38 @@ def test_a_plan_as_text():
         "predicted 5.95 ms without the host's layers, measured 11.00 ms",
         "split is predicted to take 9.00 ms; single 9.99 ms",
     ]
+
+
+def test_the_picture_places_boxes_by_time_and_escapes_names():
+    root = ElementTree.fromstring(to_svg(plan_of(), "<net>", MEASURED))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert texts[:3] == [
+        "<net>: policy auto: split",
+        "predicted 5.95 ms without the host's layers, measured 11.00 ms",
+        "split is predicted to take 9.00 ms; single 9.99 ms",
+    ]
+    assert {"fast", "slow", "host", "a", "d", "Relu 7.62 ms", "Det 2.00 ms", "copy 1.00 ms"} <= set(texts)
+    groups = [(group.find(f"{SVG}title").text, group.find(f"{SVG}rect")) for group in root.iter(f"{SVG}g")]
+    tips = sorted(tip for tip, _ in groups)
+    assert tips[0] == "a (Relu)\n3.500 ms measured, 3.000 ms predicted\nfast: 75 %\ntile 4\n" + (
+        "a team; cut: 3.250 ms, whole 4.000; likes 4"
+    )
+    assert tips[2].startswith('b<&"\ufffd]]>\n (Relu)\n0.125 ms measured')
+    # 0.5 ms of copying, 0.25 until the slow one hears of it, 4 there, 0.25 until the fast one does, and so on.
+    spans = {(0, 0.5), (0.5, 4), (0.75, 4.75), (5, 5.125), (5.125, 5.625), (5.875, 7.875)}
+    scale = 1000 / 7.875
+    placed = {(float(box.get("x")) - 120, float(box.get("width"))) for _, box in groups}
+    assert {(round(x / scale, 3), round((x + width) / scale, 3)) for x, width in placed} == spans
+    rows = {tip[0] + tip.split("\n")[2][:4]: float(box.get("y")) for tip, box in groups if tip.startswith("a")}
+    assert rows["afast"] < rows["aslow"]
+
+
+def test_a_picture_needs_devices_of_known_speed():
+    with pytest.raises(UsageError, match="fast.*hint"):
+        to_svg(plan_of(known=False), "net", MEASURED)
+
+
+def test_a_picture_of_what_takes_no_time():
+    graph = Graph((), ("x",), ("x",), {"x": TensorType((1,), "float32")}, {})
+    plan = build(LoweredGraph(graph, Schedule({}, "single"), {"x": "x"}, {}), DEVICES)
+    assert not list(ElementTree.fromstring(to_svg(plan, "net")).iter(f"{SVG}g"))
