@@ -56,7 +56,8 @@ def _shares(plan: Plan, node: Node) -> dict[str, float]:
     """Who does which part of the node's last launch, the one that its work is in."""
     parts = plan.lowered.parts.get(node.name)
     if parts:
-        return {part.device: part.share for part in parts[-1]}
+        devices = dict.fromkeys(part.device for part in parts[-1])
+        return {device: sum(part.share for part in parts[-1] if part.device == device) for device in devices}
     lowered = plan.lowered.lowered.get(node.name)
     return {plan.schedule.place(node.name): 1.0} if lowered is None or lowered.launches else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -96,6 +97,14 @@ def test_a_plan_as_data():
     ]  # fmt: skip
     told = [(each["device"], each["shares"], each["predicted_ms"], each["measured_ms"]) for each in layers[2:]]
     assert told == [("fast+slow", {}, 0.0, 0.0), ("host", {"host": 1.0}, None, 2.0)]
+
+
+def test_shares_of_a_device_with_several_parts_add_up():
+    plan = plan_of()
+    (fast, slow) = plan.lowered.parts["a"][0]
+    parts = {**plan.lowered.parts, "a": ((replace(fast, share=0.5), replace(fast, share=0.25), slow),)}
+    plan = replace(plan, lowered=replace(plan.lowered, parts=parts))
+    assert as_dict(plan)["layers"][0]["shares"] == {"fast": 0.75, "slow": 0.25}
 
 
 def test_only_what_is_known_is_told():
