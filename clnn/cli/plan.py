@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +15,9 @@ def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     dims: Annotated[list[str] | None, typer.Option(
         "--dim", metavar="NAME=SIZE", show_default=False, help="Size of a symbolic dimension.")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Run the plan on random input, and time it.")] = False,
+    draw: Annotated[Path | None, typer.Option(
+        "--draw", metavar="FILE", show_default=False, help="Write the timeline of an inference, as SVG.")] = None,
     device: common.Device = None,
     policy: common.Policy = None,
     platforms: common.Platforms = None,
@@ -21,17 +26,24 @@ def command(
     quiet: common.Quiet = False,
     verbose: common.Verbose = False,
 ) -> None:
-    """Plan a network without running it: devices, kernels, memory, and the reason for each placement."""
+    """Plan a network: where each layer runs, why, and what it is predicted to take; it is not run to tell that."""
     common.start(quiet, verbose)
-    from clnn.plan.table import as_dict
+    from clnn.errors import InputError
+    from clnn.plan.draw import to_svg
+    from clnn.plan.table import as_dict, as_text
     from clnn.tools.planner import plan_network
     from clnn.tools.runner import parse_dims
 
     reference = common.platforms_reference(platforms, platform)
-    plan = plan_network(
-        model, parse_dims(dims or []), device, policy, reference, lambda text: common.note(text, quiet)
-    )
+    tell = partial(common.note, quiet=quiet)
+    with common.compiling(quiet):
+        plan, measured = plan_network(model, parse_dims(dims or []), device, policy, reference, tell, measure)
+    if draw is not None:
+        try:
+            draw.write_text(to_svg(plan, Path(model).name, measured), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"drawing '{draw}' cannot be written: {error.strerror}; choose another file") from error
     if json:
-        common.say_json(as_dict(plan))
+        common.say_json(as_dict(plan, measured))
     else:
-        common.say(str(plan))
+        common.say(as_text(plan, measured))

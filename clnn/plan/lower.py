@@ -77,8 +77,14 @@ def lower(
         nodes = {node.name: node for node in graph.nodes}
         graph = graph.replace(nodes=tuple(nodes[name] for name in schedule.order))
     outputs = {name: name for name in graph.outputs}
-    lowered = LoweredGraph(graph, schedule, outputs, {}, exact, machine or MachineModel())
+    lowered = LoweredGraph(graph, schedule, outputs, {}, exact, _known(machine or MachineModel(), devices))
     by_id = {device.id: device for device in (*devices, *(team.info for team in schedule.teams.values()))}
     for step in LOWERING:
         lowered = step(lowered, by_id)
     return lowered
+
+
+def _known(machine: MachineModel, devices: Sequence[DeviceInfo]) -> MachineModel:
+    """``machine`` with a model of each of the devices of whose speed something is known."""
+    measured = {device.id: machine.model(device) for device in devices if device.gflops and device.bandwidth_gbs}
+    return replace(machine, devices={**measured, **machine.devices})

@@ -12,7 +12,7 @@ import numpy as np
 from clnn.errors import DeadlineError
 from clnn.host import HostOperator
 from clnn.kernels import Arg, Local
-from clnn.plan import Copy, Host, Plan, Run
+from clnn.plan import Copy, Host, Plan, Run, Step
 from clnn.runtime import affinity, builders
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
@@ -84,8 +84,8 @@ class Executor:
         self._loaded = loaded
         self._timeout_s = timeout_s
         self._started = 0.0
-        self.timings_ms: list[tuple[float, float] | None] = []
-        """With ``profile``: when each launch of the last run began and ended; ``None`` for other steps."""
+        self.timings_ms: list[tuple[float, float]] = []
+        """With ``profile``: when each step of the last run began and ended, by the clock of its device or the host."""
         self._profile = profile
         self._host: dict[str, np.ndarray] = {}
         # Events of copies: one that is dropped before its copy is done makes pyopencl wait for it.
@@ -114,7 +114,7 @@ class Executor:
                 self._avoided = affinity.pinned_cores(loaded.devices[device] for device in others)
                 self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
-    def _prepare(self, step: Run | Copy | Host, loaded: LoadedPlan) -> Callable[[], Any]:
+    def _prepare(self, step: Step, loaded: LoadedPlan) -> Callable[[], Any]:
         match step:
             case Run():
                 return self._prepare_run(step, loaded)
@@ -137,8 +137,12 @@ class Executor:
             step.launch.local_size,
             step.launch.offset,
         )
-        slowdown = loaded.devices[step.device].info.slowdown
-        return enqueue if slowdown == 1 else partial(_repeat, enqueue, slowdown)
+        repeats = self._repeats(step)
+        return enqueue if repeats == 1 else partial(_repeat, enqueue, repeats)
+
+    def _repeats(self, run: Run) -> int:
+        """How many times a kernel runs, as that of a device that is pretended to be slow."""
+        return self._loaded.devices[run.device].info.slowdown
 
     def _argument(self, arg: Arg, device: str) -> Any:
         match arg:
@@ -187,10 +191,7 @@ class Executor:
                 if self._profile:
                     events = [action() for action in self._actions]
                     self._finish()
-                    self.timings_ms = [
-                        _timing_ms(event) if isinstance(step, Run) else None
-                        for step, event in zip(self.plan.steps, events, strict=True)
-                    ]
+                    self.timings_ms = list(map(self._timing_ms, self.plan.steps, events))
                 else:
                     for action in self._actions:
                         action()
@@ -238,11 +239,23 @@ class Executor:
         self._copies.append(copy)
         return copy
 
-    def _compute(self, operator: HostOperator, sources: Mapping[str, str]) -> None:
+    def _compute(self, operator: HostOperator, sources: Mapping[str, str]) -> tuple[float, float]:
+        """Compute a node; when that began and ended, in milliseconds."""
+        began = time.perf_counter()
         results = operator.run({name: self._host[source] for name, source in sources.items()})
         for name, array in zip(operator.node.outputs, results, strict=False):
             if name:
                 self._host[name] = array
+        return began * 1e3, time.perf_counter() * 1e3
+
+    def _timing_ms(self, step: Step, done: Any) -> tuple[float, float]:
+        """When a step began and ended; ``done`` is what its action returned."""
+        if isinstance(step, Host):
+            return done
+        begin_ms, end_ms = done.profile.start * 1e-6, done.profile.end * 1e-6
+        # The event of a repeated kernel is that of the last time; the others took as long.
+        repeats = self._repeats(step) if isinstance(step, Run) else 1
+        return end_ms - repeats * (end_ms - begin_ms), end_ms
 
     def _finish(self) -> None:
         if self._timeout_s is not None:
@@ -284,7 +297,3 @@ def _repeat(enqueue: Callable[..., Any], times: int, wait_for: Sequence[Any] | N
     for _ in range(times - 1):
         event = enqueue()
     return event
-
-
-def _timing_ms(event: Any) -> tuple[float, float]:
-    return (event.profile.start * 1e-6, event.profile.end * 1e-6)

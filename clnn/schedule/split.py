@@ -27,7 +27,7 @@ def split(graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Sche
         obstacle = host_reason(node, graph, team.info)
         if obstacle is None:
             total_ms += costs.team_ms(node, graph, [device for device in devices if device.id in team.members])
-            assignments[node.name] = Assignment(node.name, team.id, f"cut among {len(team.members)} devices")
+            assignments[node.name] = Assignment(node.name, team.id, f"a team of {len(team.members)}")
         else:
             assignments[node.name] = assign(node, graph, team.info, "", devices)
     return Schedule(assignments, "split", total_ms, {team.id: team})

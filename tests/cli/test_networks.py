@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -85,6 +86,22 @@ def test_plan_tells_where_and_why(model: Path):
     layers = json.loads(done.stdout)["layers"]
     assert any(layer["op"] == "Conv" and layer["reason"] for layer in layers)
     assert "implicit GEMM" in clnn("plan", model).stdout
+
+
+def test_plan_measures_and_draws(model: Path, tmp_path: Path):
+    picture = tmp_path / "plan.svg"
+    done = clnn("plan", model, "--measure", "--draw", picture, "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["measured_ms"] > 0
+    assert plan["predicted_ms"] > 0
+    (conv,) = [layer for layer in plan["layers"] if layer["op"] == "Conv"]
+    assert conv["shares"] == {plan["devices"][0]: 1.0}
+    assert conv["measured_ms"] > 0
+    assert conv["predicted_ms"] > 0
+    titles = [title.text for title in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}title")]
+    assert any(conv["layer"] in title for title in titles)
+    assert "another file" in fails(5, "plan", model, "--draw", tmp_path / "missing" / "plan.svg")
 
 
 def test_inspect_shows_layers(model: Path):
