@@ -51,7 +51,7 @@ class InferenceSession:
         model: path of an ONNX file, its bytes, or an ``onnx.ModelProto``.
         devices: "cpu", "gpu:0", "pocl", ..., a comma-separated string or a list of them; ``None``: ``$CLNN_DEVICES``
             or the best device of this machine.
-        policy: how work is assigned to devices, one of ``clnn.schedule.policies()``; ``None``: "single".
+        policy: how work is assigned to devices, one of ``clnn.schedule.policies()``; ``None``: "auto".
         options: ``Options``, or a dict with the same keys.
         platforms: a platforms.yaml, one of its entries, or both: FILE, #NAME, FILE#NAME.
 
