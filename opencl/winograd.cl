@@ -24,8 +24,8 @@
  *         └──────┘                                                  A' M A, bias, residual, activation
  *         B' d B
  *
- * Index space: (blocks of `tiles` tiles, groups of `panels` panels), work-groups of one item. `tiles` is a multiple of
- * TILE_M; channels_in is at least 16.
+ * Index space: (blocks of `tiles` tiles, groups of `panels` panels from first_panel to end_panel, without it),
+ * work-groups of one item. `tiles` is a multiple of TILE_M; channels_in is at least 16.
  *
  * Parameters: SIZE, TILE_M, TILE_N, ACTIVATION, RESIDUAL (lib/epilogue.h).
  */
@@ -91,8 +91,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
     __global const float *restrict x, __global const float *restrict weights, __global const float *restrict bias,
     __global const float *restrict residual, __global const float *restrict slope,
     __global const float *restrict zeros, __global float *restrict y, __local float *restrict scratch,
-    const float alpha, const float beta, const int all_tiles, const int tiles, const int all_panels, const int panels,
-    const int channels_in, const int channels_out, const int x_pitch, const int x_offset, const int y_pitch,
+    const float alpha, const float beta, const int all_tiles, const int tiles, const int first_panel,
+    const int end_panel, const int panels, const int channels_in, const int channels_out, const int x_pitch, const int x_offset, const int y_pitch,
     const int y_offset, const int residual_pitch, const int residual_offset, const int height, const int width,
     const int out_height, const int out_width, const int tile_rows, const int tile_cols, const int pad_top,
     const int pad_left) {
@@ -137,8 +137,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1), vec_type_hint(float16))) 
         }
     }
 
-    const int last_panel = min((int)(get_global_id(1) + 1) * panels, all_panels);
-    for (int panel = get_global_id(1) * panels; panel < last_panel; ++panel) {
+    const int begin = first_panel + get_global_id(1) * panels;
+    for (int panel = begin; panel < min(begin + panels, end_panel); ++panel) {
         __global const float *b = weights + panel * POSITIONS * channels_in * LANES;
         for (int p = 0; p < POSITIONS; ++p, b += channels_in * LANES) {
             for (int t = 0; t < count; t += TILE_M) {

@@ -18,6 +18,7 @@ class DeviceInfo:
 
     ``gflops`` and ``bandwidth_gbs`` are measured by a calibration, or hints from platforms.yaml; 0 when unknown.
     Sizes are bytes. ``alignment`` is that of sub-buffers. ``vector_width`` is in float32 lanes.
+    ``member_speeds`` are those of the devices for which a team of them stands, one to another; empty for one device.
     ``slowdown`` is how many times each kernel is repeated, to pretend that the device is that much slower; ``gflops``
     and ``bandwidth_gbs`` are what is left of them.
     ``interpreter`` marks a simulator, used only when named, ``isolated`` a device that a child process runs.
@@ -45,6 +46,7 @@ class DeviceInfo:
     gflops: float = 0.0
     bandwidth_gbs: float = 0.0
     slowdown: int = 1
+    member_speeds: tuple[float, ...] = ()
     transports: tuple[str, ...] = field(default=("buffer",))
     interpreter: bool = False
     isolated: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clnn.devices.info import DeviceInfo
@@ -134,6 +134,19 @@ class MachineModel:
             return direct.transfer_ms(nbytes)
         hops = (self.links.get((source, "host")), self.links.get(("host", destination)))
         return sum(link.transfer_ms(nbytes) for link in hops if link is not None)
+
+
+def apportion(groups: int, speeds: Sequence[float]) -> list[int]:
+    """How many of ``groups`` equal pieces each gets, so that the last one to finish does so as early as possible.
+
+    Each piece goes to whoever would finish it first, given those it has already.
+    """
+    total = sum(speeds)
+    counts = [int(groups * speed / total) for speed in speeds]
+    for _ in range(groups - sum(counts)):
+        soonest = min(range(len(speeds)), key=lambda index: (counts[index] + 1) / speeds[index])
+        counts[soonest] += 1
+    return counts
 
 
 def _scaled(curve: Curve, factor: float) -> Curve:

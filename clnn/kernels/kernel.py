@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -92,8 +93,25 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A dimension of an index space whose work-groups take several units each, and can take fewer or more.
+
+    The arguments at the positions ``first``, ``stop`` and ``step`` are the unit that the dimension begins with, the one
+    that it ends before, and how many a work-group takes.
+    """
+
+    axis: int
+    first: int
+    stop: int
+    step: int
+
+
+@dataclass(frozen=True)
 class Launch:
-    """One launch: a configured kernel, its arguments in order and its index space, which begins at ``offset``."""
+    """One launch: a configured kernel, its arguments in order and its index space, which begins at ``offset``.
+
+    ``span`` is a dimension that can be cut finer than between the work-groups.
+    """
 
     kernel: Kernel
     params: tuple[tuple[str, Value], ...]
@@ -101,6 +119,7 @@ class Launch:
     global_size: tuple[int, ...]
     local_size: tuple[int, ...] | None = None
     offset: tuple[int, ...] | None = None
+    span: Span | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -108,15 +127,32 @@ class Launch:
         return tuple(f"-D{name}={value}" for name, value in self.params)
 
     def groups(self, axis: int) -> int:
-        """Work-groups along a dimension of the index space."""
+        """Work-groups along a dimension of the index space, or the units of its span."""
+        if self.span is not None and self.span.axis == axis:
+            return self.args[self.span.stop] - self.args[self.span.first]
         return self.global_size[axis] // self._group(axis)
 
-    def part(self, axis: int, start: int, stop: int) -> Launch:
-        """The launch of the work-groups from ``start`` to ``stop``, without it, along ``axis``."""
+    def part(self, axis: int, start: int, stop: int, units: int = 1) -> Launch:
+        """The launch of what ``groups`` counts from ``start`` to ``stop``, without it, along ``axis``.
+
+        ``units`` is how many compute units it is for.
+        """
+        if self.span is not None and self.span.axis == axis:
+            return self._part_of_span(self.span, start, stop, units)
         group = self._group(axis)
         size, offset = list(self.global_size), list(self.offset or (0,) * len(self.global_size))
         size[axis], offset[axis] = (stop - start) * group, offset[axis] + start * group
         return replace(self, global_size=tuple(size), offset=tuple(offset))
+
+    def _part_of_span(self, span: Span, start: int, stop: int, units: int) -> Launch:
+        """A part of a span, in as few work-groups as keep all compute units busy."""
+        args, size = list(self.args), list(self.global_size)
+        others = math.prod(size) // size[span.axis]
+        size[span.axis] = min(stop - start, -(-units // others))
+        first = args[span.first]
+        args[span.first], args[span.stop] = first + start, first + stop
+        args[span.step] = -(-(stop - start) // size[span.axis])
+        return replace(self, args=tuple(args), global_size=tuple(size))
 
     def _group(self, axis: int) -> int:
         return self.local_size[axis] if self.local_size else 1

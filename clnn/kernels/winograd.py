@@ -6,14 +6,16 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import truediv
 
 import numpy as np
 
 from clnn.devices.info import DeviceInfo
+from clnn.devices.model import apportion
 from clnn.kernels import aligned
 from clnn.kernels.epilogue import EPILOGUE_PARAMS, Epilogue
 from clnn.kernels.gemm import VECTOR
-from clnn.kernels.kernel import Constraint, Kernel, Launch, Local, Param
+from clnn.kernels.kernel import Constraint, Kernel, Launch, Local, Param, Span
 from clnn.kernels.window import Pixels, Window
 
 WINOGRAD = Kernel(
@@ -127,6 +129,7 @@ _REREAD_WORK = 4.0  # per weight that a work-item reads from a cache
 _FAR_REREAD_WORK = 25.0  # where the weights of one item are more than _CACHED_WEIGHTS
 _CACHED_WEIGHTS = 2 << 20  # that one work-item leaves in the last-level cache for the next
 _ITEM_WORK = 5e5
+_SHARED_WEIGHTS = 1 << 20  # that several devices may read all of
 
 
 def _work(blocking: Blocking, all_tiles: int, channels_in: int, channels_out: int, device: DeviceInfo) -> float:
@@ -142,12 +145,21 @@ def _work(blocking: Blocking, all_tiles: int, channels_in: int, channels_out: in
         reread = _REREAD_WORK if positions * weights <= _CACHED_WEIGHTS else _FAR_REREAD_WORK
         return positions * (products + transforms + reread * weights) + _ITEM_WORK
 
+    weights = _WEIGHT_WORK * positions * channels_in * all_panels * blocking.lanes
+    if speeds := device.member_speeds:
+        # Each member takes blocks of tiles in proportion to its speed, or, of many weights, panels: then it reads only
+        # its own.
+        blocks, groups = -(-all_tiles // blocking.tiles), -(-all_panels // blocking.panels)
+        if positions * channels_in * channels_out > _SHARED_WEIGHTS and all_panels > len(speeds):
+            works = [blocks * item(blocking.tiles, count) for count in apportion(all_panels, speeds)]
+        else:
+            works = [count * groups * item(blocking.tiles, blocking.panels) for count in apportion(blocks, speeds)]
+        return max(map(truediv, works, speeds)) * sum(speeds) + weights
     items = [
         (item(tiles, panels), count * times)
         for panels, times in _parts(all_panels, blocking.panels)
         for tiles, count in _parts(all_tiles, blocking.tiles)
     ]
-    weights = _WEIGHT_WORK * positions * channels_in * all_panels * blocking.lanes
     return _makespan(items, device.compute_units) * device.compute_units + weights
 
 
@@ -219,11 +231,13 @@ def launch_winograd(
     scratch = Local(4 * scratch_floats(blocking.size, blocking.tiles, channels_in, blocking.lanes))
     args = (
         x.name, weights, *epilogue.tensors, zeros, y.name, scratch, *epilogue.constants,
-        all_tiles, blocking.tiles, all_panels, blocking.panels, channels_in, channels_out,
+        all_tiles, blocking.tiles, 0, all_panels, blocking.panels, channels_in, channels_out,
         x.pitch, x.offset, y.pitch, y.offset, *epilogue.residual_args,
         window.height, window.width, window.out_height, window.out_width, rows, columns,
         window.pad_top, window.pad_left,
     )  # fmt: skip
     size = (-(-all_tiles // blocking.tiles), -(-all_panels // blocking.panels))
     params = {"SIZE": blocking.size, "TILE_M": blocking.rows, "TILE_N": blocking.lanes // VECTOR}
-    return WINOGRAD.launch(args, size, (1, 1), **params, **epilogue.params)
+    first_panel = args.index(scratch) + len(epilogue.constants) + 3
+    launch = WINOGRAD.launch(args, size, (1, 1), **params, **epilogue.params)
+    return replace(launch, span=Span(1, first_panel, first_panel + 1, first_panel + 2))

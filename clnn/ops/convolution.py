@@ -99,7 +99,7 @@ def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorith
     and so compute the same bits.
     """
     x = ctx.type(0)
-    ctx = replace(ctx, device=replace(ctx.device, compute_units=1))
+    ctx = replace(ctx, device=replace(ctx.device, compute_units=1, member_speeds=()))
     usable = [
         (
             algorithm.work(conv, ctx) + (0.0 if x.same_memory(algorithm.layout) else _RELAYOUT_WORK * x.size),

@@ -7,9 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, permutations
 
-from clnn.devices.model import DeviceModel, Work
+from clnn.devices.info import DeviceInfo
+from clnn.devices.model import DeviceModel, Work, apportion
 from clnn.kernels import Launch
 from clnn.ops import Lowered
+
+PATCHWORK = 0.15
+"""How much longer several rectangles take than one of the same size: some of what they read is read for each."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Part:
 
 
 def divide(
-    launch: Launch, work: Work | None, members: Sequence[str], models: Sequence[DeviceModel]
+    launch: Launch, work: Work | None, members: Sequence[DeviceInfo], models: Sequence[DeviceModel]
 ) -> tuple[Part, ...]:
     """Cut a launch so that all finish together, by whichever dimensions of its index space let them most nearly.
 
@@ -31,22 +35,22 @@ def divide(
     stays whole, on the fastest device: that is the case for a work of ``None``, which counts for nothing.
 
     Args:
-        members: the ids of the devices, and ``models`` how fast each is.
+        members: the devices, and ``models`` how fast each is.
     """
     work = work or Work(launch.kernel.name, 0.0, 0.0)
     whole_ms = [model.launch_ms + model.work_ms(work) for model in models]
     best = min(range(len(members)), key=whole_ms.__getitem__)
-    ways = [_Way.of(launch, order, work, models) for order in _orders(launch)]
+    ways = [_Way.of(launch, order, work, members, models) for order in _orders(launch)]
     if not ways:
-        return (Part(members[best], launch, 1.0, "whole: it cannot be cut"),)
+        return (Part(members[best].id, launch, 1.0, "whole: it cannot be cut"),)
     # The last of many work-groups, which may be a small one, matters less.
-    way = min(ways, key=lambda way: (way.slowest_ms, -way.groups))
+    way = min(ways, key=lambda way: (way.slowest_ms * (1.0 + PATCHWORK * way.is_patchwork), -way.groups))
     cut_ms = way.slowest_ms + max(model.sync_ms for model in models)
     if cut_ms >= whole_ms[best]:
-        return (Part(members[best], launch, 1.0, f"whole: {whole_ms[best]:.3f} ms, cut {cut_ms:.3f}"),)
+        return (Part(members[best].id, launch, 1.0, f"whole: {whole_ms[best]:.3f} ms, cut {cut_ms:.3f}"),)
     reason = f"cut: {cut_ms:.3f} ms, whole {whole_ms[best]:.3f}"
     return tuple(
-        Part(member, piece, size / way.groups, reason)
+        Part(member.id, piece, size / way.groups, reason)
         for member, pieces in zip(members, way.pieces, strict=True)
         for piece, size in pieces
     )
@@ -69,12 +73,27 @@ class _Way:
     groups: int
     slowest_ms: float
 
+    @property
+    def is_patchwork(self) -> bool:
+        """Whether some device gets more than one rectangle of the index space."""
+        return any(len(own) > 1 for own in self.pieces)
+
     @classmethod
-    def of(cls, launch: Launch, order: tuple[int, ...], work: Work, models: Sequence[DeviceModel]) -> _Way:
+    def of(
+        cls,
+        launch: Launch,
+        order: tuple[int, ...],
+        work: Work,
+        members: Sequence[DeviceInfo],
+        models: Sequence[DeviceModel],
+    ) -> _Way:
         groups = math.prod(launch.groups(axis) for axis in order)
-        counts = _apportion(groups, [1.0 / max(model.work_ms(work), 1e-9) for model in models])
+        counts = apportion(groups, [1.0 / max(model.work_ms(work), 1e-9) for model in models])
         ends = list(accumulate(counts))
-        pieces = tuple(tuple(_run(launch, order, end - count, end)) for count, end in zip(counts, ends, strict=True))
+        pieces = tuple(
+            tuple(_run(launch, order, end - count, end, member.compute_units))
+            for count, end, member in zip(counts, ends, members, strict=True)
+        )
         slowest_ms = max(
             len(own) * model.launch_ms + model.work_ms(work.part(count / groups))
             for own, count, model in zip(pieces, counts, models, strict=True)
@@ -83,12 +102,14 @@ class _Way:
         return cls(pieces, groups, slowest_ms)
 
 
-def _run(launch: Launch, order: tuple[int, ...], start: int, stop: int) -> Iterator[tuple[Launch, int]]:
+def _run(
+    launch: Launch, order: tuple[int, ...], start: int, stop: int, units: int
+) -> Iterator[tuple[Launch, int]]:
     """The work-groups from ``start`` to ``stop`` in this order, as launches: what is not a rectangle takes several."""
     if start == stop:
         return
     if len(order) == 1:
-        yield launch.part(order[0], start, stop), stop - start
+        yield launch.part(order[0], start, stop, units), stop - start
         return
     outer, inner = order
     width = launch.groups(inner)
@@ -96,13 +117,13 @@ def _run(launch: Launch, order: tuple[int, ...], start: int, stop: int) -> Itera
         row, column = divmod(start, width)
         rows = (stop - start) // width if column == 0 else 0
         end = start + rows * width if rows else min(stop, (row + 1) * width)
-        piece = launch.part(outer, row, row + max(rows, 1))
-        yield (piece if rows else piece.part(inner, column, column + end - start)), end - start
+        piece = launch.part(outer, row, row + max(rows, 1), units)
+        yield (piece if rows else piece.part(inner, column, column + end - start, units)), end - start
         start = end
 
 
 def divide_node(
-    lowered: Lowered, members: Sequence[str], models: Sequence[DeviceModel]
+    lowered: Lowered, members: Sequence[DeviceInfo], models: Sequence[DeviceModel]
 ) -> tuple[tuple[Part, ...], ...]:
     """The parts of each launch of a node; only the last launch has work that counts."""
     if not lowered.launches:
@@ -111,16 +132,3 @@ def divide_node(
     return tuple(
         divide(launch, work, members, models) for launch, work in zip(lowered.launches, works, strict=True)
     )
-
-
-def _apportion(groups: int, speeds: Sequence[float]) -> list[int]:
-    """How many of ``groups`` equal pieces each gets, so that the last one to finish does so as early as possible.
-
-    Each piece goes to whoever would finish it first, given those it has already.
-    """
-    total = sum(speeds)
-    counts = [int(groups * speed / total) for speed in speeds]
-    for _ in range(groups - sum(counts)):
-        soonest = min(range(len(speeds)), key=lambda index: (counts[index] + 1) / speeds[index])
-        counts[soonest] += 1
-    return counts

@@ -41,10 +41,11 @@ def cut_launches(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> Lower
     """Cut the launches of nodes that teams compute among the members."""
     parts = {}
     for team in lowered.schedule.teams.values():
-        models = [lowered.machine.model(devices[member]) for member in team.members]
+        members = [devices[member] for member in team.members]
+        models = [lowered.machine.model(member) for member in members]
         for node in lowered.graph.nodes:
             if lowered.schedule.place(node.name) == team.id:
-                parts[node.name] = divide_node(lowered.lowered[node.name], team.members, models)
+                parts[node.name] = divide_node(lowered.lowered[node.name], members, models)
     return replace(lowered, parts=parts)
 
 

@@ -51,5 +51,6 @@ def team_of(devices: Sequence[DeviceInfo], speeds: Sequence[float]) -> Team:
         pipes=all(device.pipes for device in devices),
         gflops=sum(device.gflops for device in devices),
         bandwidth_gbs=max(device.bandwidth_gbs for device in devices),
+        member_speeds=tuple(speeds),
     )
     return Team(info, tuple(device.id for device in devices))

@@ -78,7 +78,7 @@ def at_random(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         def cut(launch, work, members, models):
             order = random.permutation(len(members))
             parts = pieces(launch, random, len(members))
-            return tuple(Part(members[order[i]], part, 1 / len(parts)) for i, part in enumerate(parts))
+            return tuple(Part(members[order[i]].id, part, 1 / len(parts)) for i, part in enumerate(parts))
 
         monkeypatch.setattr(divide, "divide", cut)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Curve, DeviceModel, Work
 from clnn.kernels import Kernel
 from clnn.plan.divide import divide
@@ -21,6 +22,6 @@ MODELS = [DeviceModel({"": Curve.flat(rate)}, Curve.flat(1e6), launch_ms=0.0, sy
 )
 def test_reasons_tell_what_was_compared(operations, cuts, shares, reason):
     launch = Kernel("k", "k.cl", cuts=cuts).launch(("x", "y"), (8,))
-    parts = divide(launch, Work("k", operations, 0.0), ("fast", "slow"), MODELS)
+    parts = divide(launch, Work("k", operations, 0.0), [DeviceInfo("fast"), DeviceInfo("slow")], MODELS)
     assert {part.device: part.share for part in parts} == shares
     assert {part.reason for part in parts} == {reason}

@@ -54,7 +54,7 @@ def plan_of(known: bool = True) -> Plan:
         {name: Assignment(name, team.id, "a team") for name in lowered} | {"d": Assignment("d", HOST, "no kernel")},
         "auto: split", 9.0, {team.id: team}, reason="split is predicted to take 9.00 ms; single 9.99 ms",
     )  # fmt: skip
-    parts = {name: divide_node(each, team.members, MODELS) for name, each in lowered.items()}
+    parts = {name: divide_node(each, DEVICES, MODELS) for name, each in lowered.items()}
     machine = MachineModel(dict(zip(team.members, MODELS, strict=True)) if known else {})
     return build(LoweredGraph(graph, schedule, {"y": "y"}, lowered, machine=machine, parts=parts), DEVICES)
 
