@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -37,7 +38,19 @@ def order(
         foreign = [other for other in others if other not in same]
         keep = index if index in awaited else None
         ordered.append(partial(_enqueue, action, queues[step.device], events, same, foreign, keep, wait))
+    if len(set(context.values())) == 1:
+        # Nothing makes the thread wait, and all cores may have pinned workers: let the last one begin.
+        *_, last = queues
+        first = next(index for index, step in enumerate(steps) if not isinstance(step, Host) and step.device == last)
+        ordered[first] = partial(_then_give_way, ordered[first])
     return ordered
+
+
+def _then_give_way(action: Callable[[], Any]) -> Any:
+    event = action()
+    if hasattr(os, "sched_yield"):
+        os.sched_yield()
+    return event
 
 
 def _enqueue(
