@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -106,13 +108,28 @@ class Executor:
             for arena in self._arenas:
                 for device, placed in arena.of.items():
                     self._buffers[device].update(placed)
-            self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
-            self._avoided: frozenset[int] = frozenset()
-            if len(self._queues) > 1:
-                # But not off those of the device that is given its work last: then all others are at work already.
-                *others, _ = self._queues
-                self._avoided = affinity.pinned_cores(loaded.devices[device] for device in others)
-                self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
+            self._bind()
+
+    def _bind(self) -> None:
+        loaded = self._loaded
+        self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
+        self._avoided: frozenset[int] = frozenset()
+        if len(self.plan.used_devices) > 1:
+            # But not off those of the device that is given its work last: then all others are at work already.
+            *others, _ = self.plan.used_devices
+            self._avoided = affinity.pinned_cores(loaded.devices[device] for device in others)
+            self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
+
+    def rebound(self, steps: tuple[Step, ...]) -> Executor:
+        """An executor of other steps over the same memory and queues; only one of the two may run at a time.
+
+        The steps launch programs, and name tensors and devices, that the plan has already.
+        """
+        other = copy.copy(self)
+        other.plan = replace(self.plan, steps=steps)
+        with opencl_errors("preparing a run"):
+            other._bind()
+        return other
 
     def _prepare(self, step: Step, loaded: LoadedPlan) -> Callable[[], Any]:
         match step:

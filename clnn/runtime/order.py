@@ -40,7 +40,7 @@ def order(
         ordered.append(partial(_enqueue, action, queues[step.device], events, same, foreign, keep, wait))
     if len(set(context.values())) == 1:
         # Nothing makes the thread wait, and all cores may have pinned workers: let the last one begin.
-        *_, last = queues
+        *_, last = dict.fromkeys(step.device for step in steps if not isinstance(step, Host))
         first = next(index for index, step in enumerate(steps) if not isinstance(step, Host) and step.device == last)
         ordered[first] = partial(_then_give_way, ordered[first])
     return ordered
