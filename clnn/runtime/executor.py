@@ -62,6 +62,12 @@ class LoadedPlan:
             buffers[device] = uploaded[key]
         return buffers
 
+    def with_shares_of(self, plan: Plan) -> LoadedPlan:
+        """The same for a plan that differs in the shares of devices alone."""
+        other = copy.copy(self)
+        other.plan = plan
+        return other
+
     def kernel(self, run: Run) -> Any:
         """A new kernel object for one launch, as its arguments are its own."""
         return opencl().Kernel(self._programs[_program_key(run)], run.launch.kernel.name)
@@ -89,6 +95,8 @@ class Executor:
         self.timings_ms: list[tuple[float, float]] = []
         """With ``profile``: when each step of the last run began and ended, by the clock of its device or the host."""
         self._profile = profile
+        self.recording = profile
+        """Whether the next runs record ``timings_ms``, for which the executor must have been made with ``profile``."""
         self._host: dict[str, np.ndarray] = {}
         # Events of copies: one that is dropped before its copy is done makes pyopencl wait for it.
         self._copies: list[Any] = []
@@ -205,7 +213,7 @@ class Executor:
         self._started = time.monotonic()
         try:
             with opencl_errors("running the network"), affinity.off(self._avoided):
-                if self._profile:
+                if self.recording:
                     events = [action() for action in self._actions]
                     self._finish()
                     self.timings_ms = list(map(self._timing_ms, self.plan.steps, events))

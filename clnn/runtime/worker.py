@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from clnn.errors import UsageError
 from clnn.plan import Plan
+from clnn.runtime.balance import Balance
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.executor import Executor, LoadedPlan
 from clnn.runtime.pool import ExecutorPool
 from clnn.runtime.programs import ProgramCache
 from clnn.schedule import HOST
+
+log = logging.getLogger(__name__)
 
 
 class Worker(Protocol):
@@ -59,8 +63,15 @@ class LocalWorker:
     def __init__(self, plan: Plan, devices: Mapping[str, OpenDevice], programs: ProgramCache,
                  timeout_s: float | None = None) -> None:
         self.device = ",".join(plan.used_devices) or HOST
-        loaded = LoadedPlan(plan, devices, programs)
-        self._pool: ExecutorPool | None = ExecutorPool(lambda: Executor(loaded, timeout_s))
+        self.plan = plan
+        self._loaded = LoadedPlan(plan, devices, programs)
+        self._timeout_s = timeout_s
+        self._balance = Balance() if plan.lowered.schedule.teams else None
+        self._pool: ExecutorPool | None = self._new_pool()
+
+    def _new_pool(self) -> ExecutorPool:
+        loaded, timeout_s, profile = self._loaded, self._timeout_s, self._balance is not None
+        return ExecutorPool(lambda: Executor(loaded, timeout_s, profile))
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         """See :class:`Worker`."""
@@ -68,7 +79,21 @@ class LocalWorker:
         if pool is None:
             raise UsageError(f"the worker on {self.device} is closed; make a new session")
         with pool.take() as executor:
-            return executor.run(feeds, outputs)
+            if self._balance is None:
+                return executor.run(feeds, outputs)
+            executor.recording = self._balance.wants_times()
+            results = executor.run(feeds, outputs)
+        if executor.recording and executor.plan is self.plan:
+            self._rebalance(self._balance, executor.timings_ms)
+        return results
+
+    def _rebalance(self, balance: Balance, timings_ms: Sequence[tuple[float, float]]) -> None:
+        """Go on with better shares once what was measured tells of some."""
+        better = balance.note(self.plan, [end - begin for begin, end in timings_ms])
+        if better is not None and self._pool is not None:
+            log.info("layers are shared anew among %s, as measured", self.device)
+            self.plan, self._loaded = better, self._loaded.with_shares_of(better)
+            self._pool = self._new_pool()
 
     def close(self) -> None:
         """See :class:`Worker`."""
