@@ -6,31 +6,27 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clnn import passes
-from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
 from clnn.errors import InputError
 from clnn.feeds import check_feeds
-from clnn.graph import Graph, Node, TensorType, extract
-from clnn.plan import Plan, build, lower
+from clnn.graph import Graph, extract
+from clnn.plan import Plan, plan_alone
 from clnn.runtime import affinity
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 from clnn.runtime.stream import LOSSES, Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
 from clnn.runtime.window import Feeds, Window
 from clnn.runtime.worker import Worker
-from clnn.schedule import HOST, CostModel, StreamPlan, find_policy, plan_batch, plan_pipeline
+from clnn.schedule import CostModel, StreamPlan, balance, plan_batch
 from clnn.schedule.pipeline import QUEUE_DEPTH
 
 MAX_WORKERS = 32
 """Workers kept, one per device and combination of input shapes; the least recently used one goes first."""
-RECUTS = 3
-"""Times that stages are cut anew after they were measured, at most."""
 
 Shapes = tuple[tuple[int, ...], ...]
 MakeWorker = Callable[[Plan], Worker]
@@ -161,9 +157,8 @@ class Streams:
 
     def _load(self, graph: Graph, device: str) -> Worker:
         """A worker for a network, or a stage of one, that a device runs alone."""
-        infos = [self._devices[device].info]
-        scheduled = find_policy("single")(graph, infos, self._costs())
-        return self._on_its_cores(self._make_worker(build(lower(graph, scheduled, infos, self._exact), infos)))
+        planned = plan_alone(graph, self._devices[device].info, self._machine(), self._exact)
+        return self._on_its_cores(self._make_worker(planned))
 
     def _on_its_cores(self, worker: Worker) -> Worker:
         """The worker for threads that drive no other device; one in a child process has cores of its own."""
@@ -195,36 +190,17 @@ class Streams:
             return self._stages[1]
 
     def _close_stages(self) -> None:
-        for runner in self._stages[1] if self._stages else ():
-            runner.worker.close()
+        _close(self._stages[1] if self._stages else ())
         self._stages = None
 
     def _balanced_stages(self, present: Sequence[str], feeds: Feeds) -> list[StageRunner]:
         """Stages that are cut anew while what they are measured to take promises a shorter longest one."""
         graph = self._graph(self._shapes(feeds))
         infos = [self._devices[device].info for device in present]
-        costs = self._costs()
-        slower: dict[str, float] = dict.fromkeys(present, 1.0)
-        best: tuple[float, list[StageRunner]] | None = None
-        for _ in range(RECUTS + 1):
-            plan = plan_pipeline(graph, infos, _Scaled(slower, costs), partial(_transfer_ms, costs.machine))
-            if best is not None and plan.predicted_ms > 0.97 * best[0]:
-                break
-            runners = self._load_stages(graph, plan)
-            stage_ms = _time_stages(runners, feeds)
-            worse = runners
-            if best is None or max(stage_ms) < best[0]:
-                worse = best[1] if best is not None else []
-                best = max(stage_ms), runners
-                self._plan = replace(plan, predicted_ms=max(stage_ms))
-            for runner in worse:
-                runner.worker.close()
-            slower |= {
-                stage.device: slower[stage.device] * ms / stage.predicted_ms
-                for stage, ms in zip(plan.stages, stage_ms, strict=True)
-                if stage.predicted_ms
-            }
-        return best[1]
+        self._plan, runners = balance(
+            graph, infos, self._costs(), partial(self._load_stages, graph), partial(_time_stages, feeds=feeds), _close
+        )
+        return runners
 
     def _load_stages(self, graph: Graph, plan: StreamPlan) -> list[StageRunner]:
         runners = []
@@ -267,19 +243,9 @@ class _OfAnyShape:
         """Nothing of its own."""
 
 
-class _Scaled:
-    """The cost model, corrected by how much slower than predicted each device was."""
-
-    def __init__(self, slower: Mapping[str, float], costs: CostModel) -> None:
-        self._slower = slower
-        self._costs = costs
-
-    def __call__(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> float:
-        return self._slower[device.id] * self._costs.node_ms(node, types, device)
-
-
-def _transfer_ms(machine: MachineModel, device: DeviceInfo, nbytes: float) -> float:
-    return machine.transfer_ms(HOST, device.id, nbytes)
+def _close(runners: Iterable[StageRunner]) -> None:
+    for runner in runners:
+        runner.worker.close()
 
 
 def _timed_ms(worker: Worker, feeds: Feeds, outputs: Sequence[str]) -> float:

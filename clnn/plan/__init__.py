@@ -1,7 +1,8 @@
 """From a scheduled graph to a plan: launches, memory and steps, all plain data."""
 
+from clnn.plan.alone import plan_alone
 from clnn.plan.build import build
 from clnn.plan.lower import lower
 from clnn.plan.types import Arena, Copy, Host, Placement, Plan, Run, Step
 
-__all__ = ["Arena", "Copy", "Host", "Placement", "Plan", "Run", "Step", "build", "lower"]
+__all__ = ["Arena", "Copy", "Host", "Placement", "Plan", "Run", "Step", "build", "lower", "plan_alone"]

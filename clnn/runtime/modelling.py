@@ -147,8 +147,7 @@ class _Course:
 
     def __init__(self, opened: OpenDevice, pixels: int, cache_dir: str | None) -> None:
         graph = passes.run(yardstick.yardstick(pixels))
-        scheduled = schedule.find_policy("single")(graph, [opened.info], schedule.CostModel())
-        self._plan = plan.build(plan.lower(graph, scheduled, [opened.info]), [opened.info])
+        self._plan = plan.plan_alone(graph, opened.info, MachineModel())
         loaded = LoadedPlan(self._plan, {opened.info.id: opened}, programs.shared(cache_dir))
         self._executor = Executor(loaded, profile=True)
         shape = graph.types[yardstick.INPUT].shape

@@ -2,7 +2,7 @@
 
 from clnn.schedule.batch import look_ahead, plan_batch, recent_ms, should_take
 from clnn.schedule.cost import CostModel
-from clnn.schedule.pipeline import plan_pipeline
+from clnn.schedule.pipeline import balance, plan_pipeline
 from clnn.schedule.policy import find_policy, policies, policy
 from clnn.schedule.types import HOST, Assignment, Schedule, Stage, StreamPlan
 
@@ -13,6 +13,7 @@ __all__ = [
     "Schedule",
     "Stage",
     "StreamPlan",
+    "balance",
     "find_policy",
     "look_ahead",
     "plan_batch",

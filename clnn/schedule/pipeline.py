@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,15 +14,18 @@ from clnn.graph import Graph, Node, TensorType
 from clnn.schedule.cost import CostModel
 from clnn.schedule.policy import policy
 from clnn.schedule.single import single
-from clnn.schedule.types import Schedule, Stage, StreamPlan
+from clnn.schedule.types import HOST, Schedule, Stage, StreamPlan
 
 NodeMs = Callable[[Node, Mapping[str, TensorType], DeviceInfo], float]
 TransferMs = Callable[[DeviceInfo, float], float]
+Loaded = TypeVar("Loaded")
 
 QUEUE_DEPTH = 2
 """Inferences that wait before a stage: one to start at once, one for when the stage before it is late."""
 MAX_PERMUTED = 4
 """Devices of which every order is tried; more of them come as they are given."""
+RECUTS = 3
+"""Times that stages are cut anew after they were measured, at most."""
 
 
 @policy("pipeline")
@@ -60,6 +64,47 @@ def plan_pipeline(
     fastest = min(alone_ms, key=alone_ms.__getitem__)
     reason = f"longest stage {longest_ms:.2f} ms, all on {fastest} {alone_ms[fastest]:.2f} ms"
     return StreamPlan(QUEUE_DEPTH, reason, longest_ms, stages=stages)
+
+
+def balance(
+    graph: Graph,
+    devices: Sequence[DeviceInfo],
+    costs: CostModel,
+    load: Callable[[StreamPlan], Loaded],
+    measure: Callable[[Loaded], Sequence[float]],
+    drop: Callable[[Loaded], None] = lambda loaded: None,
+) -> tuple[StreamPlan, Loaded]:
+    """``plan_pipeline``, cut anew while what the stages are measured to take promises a shorter longest one.
+
+    Args:
+        load: makes the stages of a plan ready, ``measure`` tells how long each takes, and ``drop`` is called with those
+            that others have turned out to be better than.
+    """
+    slower = {device.id: 1.0 for device in devices}
+    best: tuple[StreamPlan, Loaded] | None = None
+
+    def node_ms(node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> float:
+        return slower[device.id] * costs.node_ms(node, types, device)
+
+    def transfer_ms(device: DeviceInfo, nbytes: float) -> float:
+        return costs.machine.transfer_ms(HOST, device.id, nbytes)
+
+    for _ in range(RECUTS + 1):
+        plan = plan_pipeline(graph, devices, node_ms, transfer_ms)
+        if best is not None and plan.predicted_ms > 0.97 * best[0].predicted_ms:
+            break
+        loaded = load(plan)
+        stage_ms = measure(loaded)
+        if best is None or max(stage_ms) < best[0].predicted_ms:
+            worse, best = best, (replace(plan, predicted_ms=max(stage_ms)), loaded)
+        else:
+            worse = plan, loaded
+        if worse is not None:
+            drop(worse[1])
+        for stage, ms in zip(plan.stages, stage_ms, strict=True):
+            if stage.predicted_ms:
+                slower[stage.device] *= ms / stage.predicted_ms
+    return best
 
 
 def _orders(devices: Sequence[DeviceInfo]) -> list[tuple[DeviceInfo, ...]]:

@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clnn import frontend, schedule
+from clnn import frontend, passes, plan, schedule
 from clnn.devices import described, naming, platforms
 from clnn.devices.info import DeviceInfo
-from clnn.devices.model import DeviceModel, MachineModel
+from clnn.devices.model import MachineModel
 from clnn.errors import NoDeviceError, UsageError
 from clnn.feeds import NodeArg
-from clnn.graph import Graph
+from clnn.graph import Graph, extract
 from clnn.plan import Host, Plan
 from clnn.plan.simulate import simulate
-from clnn.runtime import calibration, selection
-from clnn.schedule.timeline import Event, Timeline, run_batch, summarise
+from clnn.runtime import calibration, modelling, selection
+from clnn.schedule.timeline import Event, StageTimes, Timeline, run_batch, run_pipeline, summarise
 from clnn.session import plan_graph
 from clnn.tools.inputs import bound_shapes
 
-BATCH = "batch"
-"""The policy that gives whole images of a stream to devices."""
-NOT_SIMULATED = ("pipeline",)
+STREAMS = ("batch", "pipeline")
+"""The policies for a stream of images."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def simulate_network(
 
     A policy for one inference takes the images one after the other. Without ``policy``, the results are sorted: by
     latency for one image, by throughput for more. ``devices`` and ``platform`` are as for a session, but platforms may
-    be described; devices that are here are calibrated first if they never were.
+    be described; devices that are here are measured first if they never were.
 
     Raises:
         ModelError, OutOfMemoryError: as when the network is loaded on such devices.
@@ -90,13 +89,13 @@ def simulate_network(
 
 
 def _policies(policy: str | None, images: int) -> Sequence[str]:
-    known = [name for name in schedule.policies() if name not in NOT_SIMULATED]
+    known = schedule.policies()
     if policy is None:
-        return [name for name in known if images > 1 or name != BATCH]
+        return [name for name in known if images > 1 or name not in STREAMS]
     if policy not in known:
         raise UsageError(f"policy '{policy}' does not exist; choose one of {', '.join(known)}")
-    if policy == BATCH and images == 1:
-        raise UsageError("policy batch is for several images; say how many with --images")
+    if policy in STREAMS and images == 1:
+        raise UsageError(f"policy {policy} is for several images; say how many with --images")
     return [policy]
 
 
@@ -106,9 +105,12 @@ def find_machine(devices: str | None, platform: str | None) -> Machine:
     entry = platforms.pick(name, file)
     if entry is None or not entry.described:
         links = described.links_by_ends(entry.links) if entry else {}
-        infos = [calibration.measure(opened) for opened in selection.select(devices, platform)]
-        models = {info.id: DeviceModel.roofline(info.gflops, info.bandwidth_gbs) for info in infos}
-        return Machine(infos, MachineModel(models, links))
+        opened = selection.select(devices, platform)
+        measured = modelling.machine(opened, measure_missing=True)
+        # Of an isolated device there are only the two figures.
+        infos = [each.info if each.info.id in measured.devices else calibration.measure(each) for each in opened]
+        models = {info.id: measured.model(info) for info in infos}
+        return Machine(infos, MachineModel(models, {**measured.links, **links}))
     chosen = entry.pick(naming.split(devices) if devices else [])
     if chosen is None:
         there = ", ".join(device.id for device in entry.devices)
@@ -120,16 +122,45 @@ def find_machine(devices: str | None, platform: str | None) -> Machine:
 def _simulate(
     policy: str, graph: Graph, shapes: Mapping[str, tuple[int, ...]], machine: Machine, images: int
 ) -> Simulation:
-    if policy == BATCH:
-        plans = {info.id: plan_graph(graph, shapes, [info], machine=machine.model) for info in machine.infos}
-        alone = {device: simulate(plan, machine.model).events for device, plan in plans.items()}
-        timeline = summarise(run_batch(alone, images, schedule.should_take), machine.model, images)
-        return Simulation(policy, timeline, max(map(_host_nodes, plans.values())))
-    plan = plan_graph(graph, shapes, machine.infos, policy, machine=machine.model)
-    timeline = simulate(plan, machine.model)
+    if policy in STREAMS:
+        simulate_stream = _simulate_batch if policy == "batch" else _simulate_pipeline
+        plans, events = simulate_stream(graph, shapes, machine, images)
+        return Simulation(policy, summarise(events, machine.model, images), max(map(_host_nodes, plans)))
+    planned = plan_graph(graph, shapes, machine.infos, policy, machine=machine.model)
+    timeline = simulate(planned, machine.model)
     if images > 1:
         timeline = summarise(_one_by_one(timeline, images), machine.model, images)
-    return Simulation(policy, timeline, _host_nodes(plan))
+    return Simulation(policy, timeline, _host_nodes(planned))
+
+
+def _simulate_batch(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], machine: Machine, images: int
+) -> tuple[Sequence[Plan], Sequence[Event]]:
+    plans = {info.id: plan_graph(graph, shapes, [info], machine=machine.model) for info in machine.infos}
+    alone = {device: simulate(planned, machine.model).events for device, planned in plans.items()}
+    return list(plans.values()), run_batch(alone, images, schedule.should_take)
+
+
+def _simulate_pipeline(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], machine: Machine, images: int
+) -> tuple[Sequence[Plan], Sequence[Event]]:
+    """Stages hand over on the host, whose copies are steps of their plans."""
+    graph, costs = passes.run(passes.bind(graph, shapes)), schedule.CostModel(machine.model)
+    infos = {info.id: info for info in machine.infos}
+
+    def build_stages(streamed: schedule.StreamPlan) -> list[Plan]:
+        return [
+            plan.plan_alone(extract(graph, stage.start, stage.stop), infos[stage.device], costs.machine)
+            for stage in streamed.stages
+        ]
+
+    def stage_ms(plans: Sequence[Plan]) -> list[float]:
+        return [simulate(each, machine.model).duration_ms for each in plans]
+
+    streamed, plans = schedule.balance(graph, machine.infos, costs, build_stages, stage_ms)
+    devices = [stage.device for stage in streamed.stages]
+    times = [StageTimes(device, ms) for device, ms in zip(devices, stage_ms(plans), strict=True)]
+    return plans, run_pipeline(times, images, streamed.queue_depth)
 
 
 def _one_by_one(timeline: Timeline, images: int) -> list[Event]:
@@ -138,5 +169,5 @@ def _one_by_one(timeline: Timeline, images: int) -> list[Event]:
     ]
 
 
-def _host_nodes(plan: Plan) -> int:
-    return sum(isinstance(step, Host) for step in plan.steps)
+def _host_nodes(planned: Plan) -> int:
+    return sum(isinstance(step, Host) for step in planned.steps)

@@ -105,6 +105,7 @@ def test_every_machine_that_ships_runs_every_policy(file, platform):
     found = simulate_network(file, {}, None, None, f"#{platform}", images=16)
     assert [each.timeline.duration_ms for each in found] == sorted(each.timeline.duration_ms for each in found)
     figures = {each.policy: each.as_dict() for each in found}
+    assert {"single", "split", "heft", "batch", "pipeline"} <= set(figures)
     assert set(figures["batch"]["utilisation"]) == {info.id for info in machine.infos}
     assert all(share > 0 for share in figures["batch"]["utilisation"].values())
     assert all(each["energy_j_per_image"] > 0 for each in figures.values())
@@ -134,7 +135,8 @@ def test_nodes_on_the_host_are_counted(tmp_path):
     assert found.host_nodes == 1
 
 
-@pytest.mark.parametrize(("policy", "message"), [("fastest", "choose one of .*batch"), ("batch", "--images")])
+@pytest.mark.parametrize(("policy", "message"), [("fastest", "choose one of .*batch"), ("batch", "--images"),
+                                               ("pipeline", "--images")])
 def test_policies_that_mean_nothing(file, policy, message):
     with pytest.raises(UsageError, match=message):
         simulate_network(file, {}, None, policy, "#desktop")
