@@ -14,7 +14,7 @@ from clnn.schedule.types import HOST
 
 @dataclass(frozen=True)
 class CostModel:
-    """Predictions from the models of the devices, before layers are lowered; ``plan.predict`` knows more after."""
+    """Predictions from the models of the devices, before layers are lowered; ``plan.simulate`` knows more after."""
 
     machine: MachineModel = field(default_factory=MachineModel)
 

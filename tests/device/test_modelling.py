@@ -10,7 +10,7 @@ import pytest
 
 from clnn import plan
 from clnn.graph import Graph, Node, TensorType
-from clnn.plan.predict import plan_ms
+from clnn.plan.simulate import simulate
 from clnn.runtime import modelling, programs, selection
 from clnn.runtime.executor import Executor, LoadedPlan
 from clnn.schedule import CostModel, find_policy
@@ -56,7 +56,7 @@ def test_a_network_never_measured_is_predicted_within_a_factor_of_two(opened) ->
         started = time.perf_counter()
         executor.run(feeds, graph.outputs)
         times_ms.append((time.perf_counter() - started) * 1e3)
-    for predicted_ms in (plan_ms(planned, machine), scheduled.predicted_ms):
+    for predicted_ms in (simulate(planned, machine).duration_ms, scheduled.predicted_ms):
         assert 0.5 < predicted_ms / min(times_ms) < 2.0
 
 
