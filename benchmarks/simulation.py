@@ -3,8 +3,8 @@
     python benchmarks/simulation.py --platform bed-two-drivers --networks FILE [FILE ...]    one process per bed
     python benchmarks/simulation.py --report FILE [FILE ...]                                 tables of what --json kept
 
-The models of the devices are measured anew before each network, on the synthetic one only; then all policies take
-turns, so that each finds the machine in the same states. A stream's time is that of one image.
+In each round the models of the devices are measured anew, on the synthetic network only, then all policies take turns,
+so that both find the machine in the same states; medians count. A stream's time is that of one image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,26 +48,32 @@ class Comparison:
         return self.simulated_ms / self.measured_ms - 1
 
 
-def compare(platform: str, model: Path, dims: dict[str, int], policies: Sequence[str], seconds: float) \
-        -> Iterator[Comparison]:
-    """Simulate and measure a network by these policies, for so many seconds altogether."""
+def compare(
+    platform: str, model: Path, dims: dict[str, int], policies: Sequence[str], rounds: int, seconds: float
+) -> list[Comparison]:
+    """Simulate and measure a network by these policies; each round measures for so many seconds."""
     reference = f"#{platform}"
     opened = selection.select(None, reference)
-    modelling.machine(opened, refresh=True)
+    modelling.machine(opened, measure_missing=True)
     ids = [device.info.id for device in opened]
-    # A policy for whole inferences that may use several devices, and "single" on each of them.
-    ways = [("single", each) for each in ids] + [(policy, ",".join(ids)) for policy in policies if policy != "single"]
-    if "single" not in policies:
-        ways = ways[len(ids):]
-    simulated = []
-    for policy, devices in ways:
-        (found,) = simulate_network(str(model), dims, devices, policy, reference, _images(policy))
-        simulated.append(found.timeline.duration_ms / _images(policy))
+    ways = [(policy, ",".join(ids)) for policy in policies if policy != "single"]
+    if "single" in policies:
+        ways = [*(("single", each) for each in ids), *ways]
+    simulated: list[list[float]] = [[] for _ in ways]
+    measured: list[list[float]] = [[] for _ in ways]
     with ExitStack() as stack:
         runs = [_prepare(stack, model, dims, policy, devices, reference) for policy, devices in ways]
-        measured = _interleaved(runs, seconds)
-    for (policy, devices), predicted_ms, times_ms in zip(ways, simulated, measured, strict=True):
-        yield Comparison(platform, model.stem, policy, devices, predicted_ms, statistics.median(times_ms))
+        for _ in range(rounds):
+            modelling.machine(opened, refresh=True)
+            for (policy, devices), own in zip(ways, simulated, strict=True):
+                (found,) = simulate_network(str(model), dims, devices, policy, reference, _images(policy))
+                own.append(found.timeline.duration_ms / _images(policy))
+            ends = time.perf_counter() + seconds
+            while time.perf_counter() < ends:
+                for run, own in zip(runs, measured, strict=True):
+                    own.append(run())
+    return [Comparison(platform, model.stem, *way, *map(statistics.median, times))
+            for way, *times in zip(ways, simulated, measured, strict=True)]
 
 
 def _images(policy: str) -> int:
@@ -77,12 +83,17 @@ def _images(policy: str) -> int:
 def _prepare(
     stack: ExitStack, model: Path, dims: dict[str, int], policy: str, devices: str, reference: str
 ) -> Callable[[], float]:
-    """Load the network, and run it so often that programs are built and shares known; what tells a run's time in ms."""
+    """Load the network, and run it so often that programs are built and shares known; what tells a run's time in ms.
+
+    Before a single inference, which finds caches full of what the others left, goes another one that is not timed.
+    """
     session = stack.enter_context(clnn.InferenceSession(model, devices, policy, platforms=reference))
     arguments = session.get_inputs()
     feeds = random_feeds(arguments, bound_shapes(arguments, dims), np.random.default_rng(0))
 
     def run() -> float:
+        if policy not in STREAMS:
+            session.run(None, feeds)
         started = time.perf_counter()
         if policy in STREAMS:
             for _ in session.run_many(None, (feeds for _ in range(IMAGES))):
@@ -94,16 +105,6 @@ def _prepare(
     run()
     run()
     return run
-
-
-def _interleaved(runs: Sequence[Callable[[], float]], seconds: float) -> list[list[float]]:
-    """Times of the runs, which take turns."""
-    times_ms: list[list[float]] = [[] for _ in runs]
-    ends = time.perf_counter() + seconds
-    while not times_ms[0] or time.perf_counter() < ends:
-        for run, own in zip(runs, times_ms, strict=True):
-            own.append(run())
-    return times_ms
 
 
 def table(found: Sequence[Comparison]) -> str:
@@ -133,14 +134,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--networks", nargs="+", type=Path, default=[], metavar="FILE", help="ONNX files")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE", help="size of a symbolic dimension")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of measuring per network (default: 8)")
+    parser.add_argument("--rounds", type=int, default=3, help="per network (default: 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of measuring per round (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append a line per comparison to FILE")
     parser.add_argument("--report", nargs="+", type=Path, default=[], metavar="FILE", help="print what --json wrote")
     options = parser.parse_args(arguments)
     dims = {name: int(size) for name, _, size in (each.partition("=") for each in options.dim)}
     found = [Comparison(**json.loads(line)) for file in options.report for line in file.read_text().splitlines()]
     for model in options.networks:
-        new = list(compare(options.platform, model, dims, options.policies, options.seconds))
+        new = compare(options.platform, model, dims, options.policies, options.rounds, options.seconds)
         found += new
         if options.json:
             with options.json.open("a") as file:

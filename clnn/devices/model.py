@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clnn.devices.info import DeviceInfo
 
@@ -70,6 +70,9 @@ class DeviceModel:
         launch_ms: from the end of a kernel to the start of the next one in the same queue.
         sync_ms: from the end of a kernel until a kernel of another queue that waits for it starts.
         busy_watts, idle_watts: power drawn while a kernel runs, and while none does; 0 when unknown.
+        enqueue_ms: time that the thread which enqueues is busy with a step.
+        run_ms: time of an inference besides its steps.
+        platform: devices of one wait for each other by themselves; for those of another the thread that enqueues waits.
     """
 
     rates: Mapping[str, Curve]
@@ -78,6 +81,9 @@ class DeviceModel:
     sync_ms: float = 0.02
     busy_watts: float = 0.0
     idle_watts: float = 0.0
+    enqueue_ms: float = 0.0
+    run_ms: float = 0.0
+    platform: str = ""
 
     @classmethod
     def roofline(cls, gflops: float, bandwidth_gbs: float) -> DeviceModel:
@@ -93,9 +99,8 @@ class DeviceModel:
     def slowed(self, factor: float) -> DeviceModel:
         """The model of a device that takes ``factor`` times as long for every kernel."""
         rates = {kind: _scaled(curve, 1 / factor) for kind, curve in self.rates.items()}
-        return DeviceModel(
-            rates, _scaled(self.bandwidth, 1 / factor), self.launch_ms, self.sync_ms, self.busy_watts, self.idle_watts
-        )
+        bandwidth = _scaled(self.bandwidth, 1 / factor)
+        return replace(self, rates=rates, bandwidth=bandwidth, enqueue_ms=factor * self.enqueue_ms)
 
 
 @dataclass(frozen=True)

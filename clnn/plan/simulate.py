@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clnn.devices.model import MachineModel, Work
 from clnn.plan.types import Copy, Host, Plan, Run, Step
 from clnn.schedule import HOST
-from clnn.schedule.timeline import Task, Timeline, link_name, run_tasks, summarise
+from clnn.schedule.timeline import Event, Task, Timeline, link_name, run_tasks, summarise
 
 
 def simulate(plan: Plan, machine: MachineModel) -> Timeline:
@@ -16,31 +18,39 @@ def simulate(plan: Plan, machine: MachineModel) -> Timeline:
     Args:
         machine: has a model of every device that the plan uses.
     """
-    return summarise(run_tasks(tasks(plan, machine)), machine)
+    return summarise(run(tasks(plan, machine), plan, machine), machine)
+
+
+def run(steps: Sequence[Task], plan: Plan, machine: MachineModel) -> tuple[Event, ...]:
+    """When the steps of a plan start and finish, given as the tasks that :func:`tasks` makes of them."""
+    used = plan.used_devices
+    begin_ms = max((machine.devices[device].run_ms for device in used), default=0.0)
+    # The thread that enqueues keeps off the cores of all others, see ``clnn.runtime.affinity``.
+    return run_tasks(steps, begin_ms, used[-1] if len(used) > 1 else "")
 
 
 def tasks(plan: Plan, machine: MachineModel) -> list[Task]:
     """The steps of a plan as tasks, in their order."""
-    found: list[Task] = []
-    computed: tuple[int, ...] = ()
-    for index, step in enumerate(plan.steps):
-        found.append(_task(step, (*step.waits_for, *computed), plan, machine))
-        if isinstance(step, Host):
-            # One thread enqueues all: what comes later is enqueued when it has computed the node.
-            computed = (index,)
-    return found
+    return [_task(step, plan, machine) for step in plan.steps]
 
 
-def _task(step: Step, waits_for: tuple[int, ...], plan: Plan, machine: MachineModel) -> Task:
+def _task(step: Step, plan: Plan, machine: MachineModel) -> Task:
     if isinstance(step, Host):
-        return Task(step.node.name, HOST, 0.0, waits_for)
+        return Task(step.node.name, HOST, 0.0, step.waits_for, awaits=step.waits_for)
     model = machine.devices[step.device]
     if isinstance(step, Run):
         name, link = f"{step.node} ({step.launch.kernel.name})", ""
         duration_ms = model.work_ms(step.work) if step.work is not None else 0.0
     else:
         name, link, duration_ms = step.tensor, *_transfer(step, plan, machine)
-    return Task(name, step.device, duration_ms, waits_for, model.launch_ms, model.sync_ms, link)
+    awaits = tuple(index for index in step.waits_for if _foreign(plan.steps[index], model.platform, machine))
+    return Task(name, step.device, duration_ms, step.waits_for, model.launch_ms, model.sync_ms, awaits,
+                model.enqueue_ms, link)
+
+
+def _foreign(step: Step, platform: str, machine: MachineModel) -> bool:
+    """Whether a step is one of another platform, whose end no queue of this one can wait for."""
+    return not isinstance(step, Host) and machine.devices[step.device].platform != platform
 
 
 def _transfer(copy: Copy, plan: Plan, machine: MachineModel) -> tuple[str, float]:

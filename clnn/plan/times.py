@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from clnn.plan.simulate import tasks
+from clnn.plan.simulate import run, tasks
 from clnn.plan.types import Host, Plan, Run
 from clnn.schedule import HOST
-from clnn.schedule.timeline import Event, run_tasks
+from clnn.schedule.timeline import Event
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ def predict(plan: Plan) -> Times | None:
         return None
     steps = tasks(plan, plan.lowered.machine)
     step_ms = tuple(None if task.queue == HOST else task.duration_ms for task in steps)
-    return Times(step_ms, max((event.finish_ms for event in run_tasks(steps)), default=0.0))
+    return Times(step_ms, max((event.finish_ms for event in run(steps, plan, plan.lowered.machine)), default=0.0))
 
 
 def timeline(plan: Plan, times: Times) -> tuple[Event, ...]:
     """When each step would start and finish if it took what ``times`` says; all devices have models."""
-    steps = zip(tasks(plan, plan.lowered.machine), times.step_ms, strict=True)
-    return run_tasks([task if ms is None else replace(task, duration_ms=ms) for task, ms in steps])
+    machine = plan.lowered.machine
+    steps = zip(tasks(plan, machine), times.step_ms, strict=True)
+    return run([task if ms is None else replace(task, duration_ms=ms) for task, ms in steps], plan, machine)
 
 
 def layer_ms(plan: Plan, times: Times) -> dict[str, float]:

@@ -22,18 +22,18 @@ from clnn.devices.fitting import Sample, fit_link, fit_rates
 from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Curve, DeviceModel, Link, MachineModel
 from clnn.kernels import source
+from clnn.plan.simulate import simulate
 from clnn.runtime import cachedir, drivers, programs, yardstick
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
 from clnn.runtime.executor import Executor, LoadedPlan
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
 
-_FORMAT = "1"
+_FORMAT = "2"
 _KIND = "models"
 _HOST = schedule.HOST
 _MOST_RUNS, _LEAST_RUNS = 15, 3
 _PATIENCE_S = 3.0  # for the runs after which a slow device is measured well enough
-_QUARTILE = 25  # of repeated times: other work on the machine makes some longer, none shorter
 _COPY_BYTES = (1 << 12, 1 << 16, 1 << 20, 1 << 22)
 _COPIES, _HANDOVERS = 12, 60
 
@@ -65,7 +65,7 @@ def machine(
             kept = measure(opened, cache_dir)
         if kept is not None:
             model, own_links = kept
-            models[info.id] = model.slowed(info.slowdown)
+            models[info.id] = replace(model.slowed(info.slowdown), platform=info.platform)
             links |= {(link.source, link.destination): link for link in own_links}
     links |= {
         (a.info.id, b.info.id): Link(a.info.id, b.info.id, float("inf"))
@@ -88,10 +88,14 @@ def measure(opened: OpenDevice, cache_dir: str | None = None) -> tuple[DeviceMod
     """
     opened = replace(opened, info=replace(opened.info, slowdown=1))
     with opencl_errors(f"measuring {opened.info.id}"):
-        samples, launch_ms = _time_layers(opened, cache_dir)
-        rates, bandwidth = fit_rates(samples)
-        model = DeviceModel(rates, bandwidth, launch_ms, _sync_ms(opened, cache_dir))
         links = _links(opened)
+        sync_ms, enqueue_ms = _overheads_ms(opened, cache_dir)
+        courses = _run_courses(opened, cache_dir)
+        rates, bandwidth = fit_rates([sample for course in courses for sample in course.samples()])
+        launch_ms = statistics.median(gap for course in courses for gap in course.gaps_ms)
+        model = DeviceModel(rates, bandwidth, max(0.0, launch_ms), sync_ms, enqueue_ms)
+        # Of the smallest picture, whose steps are the shortest.
+        model = replace(model, run_ms=courses[-1].excess_ms(model, links))
     cachedir.Store(_KIND, cache_dir).put_json(_key(opened.info), _encode(model, links))
     return model, links
 
@@ -111,6 +115,8 @@ def _encode(model: DeviceModel, links: Iterable[Link]) -> dict[str, Any]:
         "bandwidth": model.bandwidth.points,
         "launch_ms": model.launch_ms,
         "sync_ms": model.sync_ms,
+        "enqueue_ms": model.enqueue_ms,
+        "run_ms": model.run_ms,
         "links": [(link.bandwidth_gbs, link.latency_ms) for link in links],
     }
 
@@ -120,16 +126,14 @@ def _decode(kept: dict[str, Any], device_id: str) -> tuple[DeviceModel, tuple[Li
         return Curve(tuple((size, rate) for size, rate in points))
 
     rates = {kind: curve(points) for kind, points in kept["rates"].items()}
-    model = DeviceModel(rates, curve(kept["bandwidth"]), kept["launch_ms"], kept["sync_ms"])
+    overheads = {name: kept[name] for name in ("launch_ms", "sync_ms", "enqueue_ms", "run_ms")}
+    model = DeviceModel(rates, curve(kept["bandwidth"]), **overheads)
     write, read = kept["links"]
     return model, (Link(_HOST, device_id, *write), Link(device_id, _HOST, *read))
 
 
-def _time_layers(opened: OpenDevice, cache_dir: str | None) -> tuple[list[Sample], float]:
-    """What each node of the synthetic network has to do, and how long it takes; the gap between launches.
-
-    The two sizes of the network run in turn, so that one finds caches full of the other's weights.
-    """
+def _run_courses(opened: OpenDevice, cache_dir: str | None) -> list[_Course]:
+    """The synthetic network, run in both sizes by turns, so that one finds caches full of the other's weights."""
     courses = [_Course(opened, pixels, cache_dir) for pixels in yardstick.SIZES]
     started = time.perf_counter()
     for run in range(_MOST_RUNS):
@@ -137,9 +141,7 @@ def _time_layers(opened: OpenDevice, cache_dir: str | None) -> tuple[list[Sample
             course.run()
         if run + 1 >= _LEAST_RUNS and time.perf_counter() - started > _PATIENCE_S:
             break
-    samples = [sample for course in courses for sample in course.samples()]
-    gaps_ms = [gap for course in courses for gap in course.gaps_ms]
-    return samples, max(0.0, float(np.percentile(gaps_ms, _QUARTILE)))
+    return courses
 
 
 class _Course:
@@ -150,15 +152,21 @@ class _Course:
         self._plan = plan.plan_alone(graph, opened.info, MachineModel())
         loaded = LoadedPlan(self._plan, {opened.info.id: opened}, programs.shared(cache_dir))
         self._executor = Executor(loaded, profile=True)
+        self._plain = Executor(loaded)
         shape = graph.types[yardstick.INPUT].shape
         self._feeds = {yardstick.INPUT: np.random.default_rng(0).random(shape, np.float32)}
         self._times_ms: dict[str, list[float]] = defaultdict(list)
+        self._whole_ms: list[float] = []
         self.gaps_ms: list[float] = []
         # The first run builds programs and gives memory a place.
-        self._executor.run(self._feeds, graph.outputs)
+        for executor in (self._executor, self._plain):
+            executor.run(self._feeds, graph.outputs)
 
     def run(self) -> None:
-        """Run once and note the time of each node and the gaps between launches."""
+        """Run and note the time of each node and the gaps between launches, and run as users do for that of all."""
+        started = time.perf_counter()
+        self._plain.run(self._feeds, self._plan.graph.outputs)
+        self._whole_ms.append((time.perf_counter() - started) * 1e3)
         self._executor.run(self._feeds, self._plan.graph.outputs)
         spent_ms: dict[str, float] = defaultdict(float)
         ended: float | None = None
@@ -174,12 +182,21 @@ class _Course:
 
     def samples(self) -> list[Sample]:
         """What each node has to do and how long it takes."""
-        return [(step.work, float(np.percentile(self._times_ms[step.node], _QUARTILE))) for step in self._plan.steps
+        return [(step.work, statistics.median(self._times_ms[step.node])) for step in self._plan.steps
                 if isinstance(step, plan.Run) and step.work is not None]
 
 
-def _sync_ms(opened: OpenDevice, cache_dir: str | None) -> float:
-    """From the end of a kernel to the start of the next in another queue, which the host enqueues when it saw the end.
+    def excess_ms(self, model: DeviceModel, links: tuple[Link, Link]) -> float:
+        """How much longer a run takes than its steps do by the model."""
+        (device,) = self._plan.used_devices
+        by_ends = {(link.source, link.destination): link for link in links}
+        steps_ms = simulate(self._plan, MachineModel({device: model}, by_ends)).duration_ms
+        return max(0.0, statistics.median(self._whole_ms) - steps_ms)
+
+
+def _overheads_ms(opened: OpenDevice, cache_dir: str | None) -> tuple[float, float]:
+    """From the end of a kernel to the start of the next in another queue, which the host enqueues when it saw the end;
+    and the time of the host for enqueueing one.
 
     Two queues of one device: what it takes to see an end and to start from nothing. From one device to another it is
     one part of either, so that the mean of both is what a handover between them takes.
@@ -191,14 +208,16 @@ def _sync_ms(opened: OpenDevice, cache_dir: str | None) -> float:
     kernel.set_args(out, np.float32(1e-6), np.int32(1000))
     profiling = cl.command_queue_properties.PROFILING_ENABLE
     queues = [cl.CommandQueue(opened.context, opened.device, profiling) for _ in range(2)]
-    events = []
+    events, enqueue_ms = [], []
     for index in range(_HANDOVERS):
+        started = time.perf_counter()
         event = cl.enqueue_nd_range_kernel(queues[index % 2], kernel, (items,), (1,))
         queues[index % 2].flush()
+        enqueue_ms.append((time.perf_counter() - started) * 1e3)
         event.wait()
         events.append(event)
     gaps = [after.profile.start - before.profile.end for before, after in zip(events, events[1:], strict=False)]
-    return max(0.0, statistics.median(gaps) * 1e-6)
+    return max(0.0, statistics.median(gaps) * 1e-6), statistics.median(enqueue_ms)
 
 
 def _links(opened: OpenDevice) -> tuple[Link, Link]:
@@ -213,8 +232,8 @@ def _links(opened: OpenDevice) -> tuple[Link, Link]:
             for _ in range(_COPIES):
                 both[0].append(_copy_ms(queue, buffer, array))
                 both[1].append(_copy_ms(queue, np.empty(nbytes, np.uint8), buffer))
-            writes.append((nbytes, float(np.percentile(both[0], _QUARTILE))))
-            reads.append((nbytes, float(np.percentile(both[1], _QUARTILE))))
+            writes.append((nbytes, statistics.median(both[0])))
+            reads.append((nbytes, statistics.median(both[1])))
     return fit_link(_HOST, device_id, writes), fit_link(device_id, _HOST, reads)
 
 

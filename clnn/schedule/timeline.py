@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from clnn.devices.model import MachineModel
+from clnn.schedule.types import HOST
 
 Take = Callable[[str, int, Mapping[str, float], Mapping[str, float]], bool]
 
@@ -25,6 +26,10 @@ class Task:
         waits_for: indices of tasks before it that must have finished.
         launch_ms: least time from the end of the task before it in its queue; of the first one, from time 0.
         sync_ms: time from its end until a task of another queue that waits for it may start.
+        awaits: those of ``waits_for`` that the thread which enqueues waits for, as the queue itself cannot. Half of
+            their ``sync_ms`` is then seeing the end, and half of this one's is starting from nothing; the host, which
+            starts nothing, is charged the whole.
+        enqueue_ms: time that this thread needs for it.
         link: that of a transfer, which it occupies as well: a link moves one tensor at a time. See ``link_name``.
     """
 
@@ -34,6 +39,8 @@ class Task:
     waits_for: tuple[int, ...] = ()
     launch_ms: float = 0.0
     sync_ms: float = 0.0
+    awaits: tuple[int, ...] = ()
+    enqueue_ms: float = 0.0
     link: str = ""
 
 
@@ -94,16 +101,35 @@ def link_name(source: str, destination: str) -> str:
     return f"{source} → {destination}"
 
 
-def run_tasks(tasks: Sequence[Task]) -> tuple[Event, ...]:
-    """When each task starts and finishes; every queue, and every link, takes its tasks in the order given."""
-    free_ms: dict[str, float] = {}
+def run_tasks(tasks: Sequence[Task], begin_ms: float = 0.0, beside: str = "") -> tuple[Event, ...]:
+    """When each task starts and finishes; every queue, and every link, takes its tasks in the order given.
+
+    One thread enqueues them in this order, from ``begin_ms`` on, waits for those that queues cannot wait for, and
+    computes those of the queue ``HOST`` itself.
+
+    Args:
+        beside: the queue whose device computes on the core of this thread, and stands still while it enqueues.
+    """
+    free_ms: dict[str, float] = {HOST: begin_ms}
+    held_ms = 0.0
     events: list[Event] = []
     for task in tasks:
-        start_ms = max(free_ms.get(task.queue, 0.0) + task.launch_ms, free_ms.get(task.link, 0.0))
+        for index in task.awaits:
+            seen_ms = tasks[index].sync_ms if task.queue == HOST else tasks[index].sync_ms / 2
+            free_ms[HOST] = max(free_ms[HOST], events[index].finish_ms + seen_ms)
+        if free_ms.get(beside, 0.0) > free_ms[HOST]:
+            held_ms += task.enqueue_ms
+        free_ms[HOST] += task.enqueue_ms
+        start_ms = max(free_ms[HOST] + (task.sync_ms / 2 if task.awaits else 0.0), free_ms.get(task.link, 0.0),
+                       free_ms.get(task.queue, 0.0) + task.launch_ms)
         for index in task.waits_for:
-            across = tasks[index].queue != task.queue
-            start_ms = max(start_ms, events[index].finish_ms + (tasks[index].sync_ms if across else 0.0))
-        finish_ms = free_ms[task.queue] = start_ms + task.duration_ms
+            if index not in task.awaits:
+                across = tasks[index].queue != task.queue
+                start_ms = max(start_ms, events[index].finish_ms + (tasks[index].sync_ms if across else 0.0))
+        finish_ms = start_ms + task.duration_ms
+        if task.queue == beside:
+            finish_ms, held_ms = finish_ms + held_ms, 0.0
+        free_ms[task.queue] = finish_ms
         if task.link:
             free_ms[task.link] = finish_ms
         events.append(Event(task.name, task.link or task.queue, start_ms, finish_ms))

@@ -107,3 +107,21 @@ def test_the_latency_of_a_stream_is_the_median_over_its_images():
     timeline = summarise(events, MachineModel({"a": device(0, 0), "b": device(0, 0)}), 4)
     assert timeline.latency_ms == 1.0
     assert timeline.images_per_s == pytest.approx(4000 / 3)
+
+
+def test_the_thread_that_enqueues_waits_for_other_platforms_and_enqueues_nothing_meanwhile():
+    tasks = [
+        Task("a", "x", 4.0, enqueue_ms=1.0, sync_ms=0.5),
+        Task("b", "y", 1.0, (0,), awaits=(0,), enqueue_ms=1.0, sync_ms=0.25),
+        Task("c", "z", 1.0, enqueue_ms=1.0),
+    ]
+    events = run_tasks(tasks, begin_ms=2.0)
+    # a ends at 7 and is seen 0.25 later; b is enqueued until 8.25 and starts from nothing; c had no chance before.
+    assert [event.start_ms for event in events] == [3.0, 8.375, 9.25]
+
+
+def test_a_device_stands_still_while_the_thread_on_its_core_enqueues():
+    tasks = [Task(name, name, ms, enqueue_ms=1.0) for name, ms in (("x", 4.0), ("y", 1.0), ("x", 1.0))]
+    alone, beside = run_tasks(tasks), run_tasks(tasks, beside="x")
+    assert [event.finish_ms for event in alone] == [5.0, 3.0, 6.0]
+    assert [event.finish_ms for event in beside] == [5.0, 3.0, 8.0]
