@@ -6,31 +6,29 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clnn import passes
-from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
 from clnn.errors import InputError
 from clnn.feeds import check_feeds
-from clnn.graph import Graph, Node, TensorType, extract
+from clnn.graph import Graph
 from clnn.plan import Plan, build, lower
 from clnn.runtime import affinity
+from clnn.runtime.batch import stream_batch
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
-from clnn.runtime.stream import LOSSES, Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
+from clnn.runtime.pipeline import StageRunner, stream_pipeline
+from clnn.runtime.roster import LOSSES, Roster
 from clnn.runtime.window import Feeds, Window
 from clnn.runtime.worker import Worker
-from clnn.schedule import HOST, CostModel, StreamPlan, find_policy, plan_batch, plan_pipeline
+from clnn.schedule import CostModel, StreamPlan, find_policy, plan_batch
 from clnn.schedule.pipeline import QUEUE_DEPTH
+from clnn.stages import balanced_stages
 
 MAX_WORKERS = 32
 """Workers kept, one per device and combination of input shapes; the least recently used one goes first."""
-RECUTS = 3
-"""Times that stages are cut anew after they were measured, at most."""
 
 Shapes = tuple[tuple[int, ...], ...]
 MakeWorker = Callable[[Plan], Worker]
@@ -191,51 +189,16 @@ class Streams:
         with self._lock:
             if self._stages is None or self._stages[0] != key:
                 self._close_stages()
-                self._stages = key, self._balanced_stages(present, feeds)
+                infos = [self._devices[device].info for device in present]
+                graph = self._graph(self._shapes(feeds))
+                self._plan, runners = balanced_stages(graph, feeds, infos, self._costs(), self._load)
+                self._stages = key, runners
             return self._stages[1]
 
     def _close_stages(self) -> None:
         for runner in self._stages[1] if self._stages else ():
             runner.worker.close()
         self._stages = None
-
-    def _balanced_stages(self, present: Sequence[str], feeds: Feeds) -> list[StageRunner]:
-        """Stages that are cut anew while what they are measured to take promises a shorter longest one."""
-        graph = self._graph(self._shapes(feeds))
-        infos = [self._devices[device].info for device in present]
-        costs = self._costs()
-        slower: dict[str, float] = dict.fromkeys(present, 1.0)
-        best: tuple[float, list[StageRunner]] | None = None
-        for _ in range(RECUTS + 1):
-            plan = plan_pipeline(graph, infos, _Scaled(slower, costs), partial(_transfer_ms, costs.machine))
-            if best is not None and plan.predicted_ms > 0.97 * best[0]:
-                break
-            runners = self._load_stages(graph, plan)
-            stage_ms = _time_stages(runners, feeds)
-            worse = runners
-            if best is None or max(stage_ms) < best[0]:
-                worse = best[1] if best is not None else []
-                best = max(stage_ms), runners
-                self._plan = replace(plan, predicted_ms=max(stage_ms))
-            for runner in worse:
-                runner.worker.close()
-            slower |= {
-                stage.device: slower[stage.device] * ms / stage.predicted_ms
-                for stage, ms in zip(plan.stages, stage_ms, strict=True)
-                if stage.predicted_ms
-            }
-        return best[1]
-
-    def _load_stages(self, graph: Graph, plan: StreamPlan) -> list[StageRunner]:
-        runners = []
-        for stage in plan.stages:
-            part = extract(graph, stage.start, stage.stop)
-            try:
-                runners.append(StageRunner(self._load(part, stage.device), part.inputs, part.outputs))
-            except LOSSES as error:
-                raise WorkerLost(stage.device, error) from error
-        return runners
-
 
 class _OnItsCores:
     """A worker whose runs keep to the cores that suit its device beside the others of this process."""
@@ -265,46 +228,6 @@ class _OfAnyShape:
 
     def close(self) -> None:
         """Nothing of its own."""
-
-
-class _Scaled:
-    """The cost model, corrected by how much slower than predicted each device was."""
-
-    def __init__(self, slower: Mapping[str, float], costs: CostModel) -> None:
-        self._slower = slower
-        self._costs = costs
-
-    def __call__(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> float:
-        return self._slower[device.id] * self._costs.node_ms(node, types, device)
-
-
-def _transfer_ms(machine: MachineModel, device: DeviceInfo, nbytes: float) -> float:
-    return machine.transfer_ms(HOST, device.id, nbytes)
-
-
-def _timed_ms(worker: Worker, feeds: Feeds, outputs: Sequence[str]) -> float:
-    """Time of an inference, the second one; the first completes the programs."""
-    worker.run(feeds, outputs)
-    started = time.perf_counter()
-    worker.run(feeds, outputs)
-    return (time.perf_counter() - started) * 1e3
-
-
-def _time_stages(runners: Sequence[StageRunner], feeds: Feeds) -> list[float]:
-    """Time of one inference in each stage.
-
-    Raises:
-        WorkerLost: a device fails.
-    """
-    tensors, times_ms = dict(feeds), []
-    for runner in runners:
-        own = {name: tensors[name] for name in runner.inputs}
-        try:
-            tensors |= zip(runner.outputs, runner.worker.run(own, runner.outputs), strict=True)
-            times_ms.append(_timed_ms(runner.worker, own, runner.outputs))
-        except LOSSES as error:
-            raise WorkerLost(runner.worker.device, error) from error
-    return times_ms
 
 
 def _text(shapes: Shapes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,3 +125,11 @@ class Window:
             self.waiting.clear()
             self.changed.notify_all()
         self._feeder.join(JOIN_S)
+
+
+def start_threads(work: Callable, each: Sequence) -> list[threading.Thread]:
+    """Start a thread that calls ``work`` for each; one that hangs in a driver does not keep the process."""
+    threads = [threading.Thread(target=work, args=(one,), name="clnn-stream", daemon=True) for one in each]
+    for thread in threads:
+        thread.start()
+    return threads

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import clnn
-from clnn import env, streaming
+from clnn import env, stages
 from clnn.devices import naming
 from clnn.errors import DeviceError, InputError, UsageError
 from clnn.runtime import discovery
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_told(pair, policy):
 def test_a_device_that_fails_is_dropped_for_good(pair, policy, monkeypatch, caplog):
     from clnn.runtime import worker
 
-    monkeypatch.setattr(streaming, "RECUTS", 0)  # so small a network is best left whole, as would be found out
+    monkeypatch.setattr(stages, "RECUTS", 0)  # so small a network is best left whole, as would be found out
     run = worker.LocalWorker.run
     calls = []
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from clnn.errors import BuildError, DeadlineError, DeviceError, InputError, OutOfMemoryError
-from clnn.runtime.stream import Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
+from clnn.runtime.batch import stream_batch
+from clnn.runtime.pipeline import StageRunner, stream_pipeline
+from clnn.runtime.roster import Roster, WorkerLost
 from clnn.runtime.window import Window
 
 
