@@ -95,8 +95,7 @@ class Pipeline:
                 arrays = stage.worker.run({name: tensors[name] for name in stage.inputs}, stage.outputs)
             except LOSSES as loss:
                 with self._window.changed:
-                    self._window.failure = self._window.failure or WorkerLost(stage.worker.device, loss)
-                    self._window.changed.notify_all()
+                    self._window.fail(WorkerLost(stage.worker.device, loss))
                 return
             except Exception as own:  # the inference's own, raised at its place
                 with self._window.changed:

@@ -1,6 +1,6 @@
 """Deciding which device runs which node, as pure functions over descriptions of devices."""
 
-from clnn.schedule.batch import look_ahead, plan_batch, recent_ms, should_take
+from clnn.schedule.batch import is_overdue, look_ahead, plan_batch, recent_ms, should_take
 from clnn.schedule.cost import CostModel
 from clnn.schedule.pipeline import plan_pipeline
 from clnn.schedule.policy import find_policy, policies, policy
@@ -14,6 +14,7 @@ __all__ = [
     "Stage",
     "StreamPlan",
     "find_policy",
+    "is_overdue",
     "look_ahead",
     "plan_batch",
     "plan_pipeline",
