@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,18 @@ from clnn import passes
 from clnn.devices.model import MachineModel
 from clnn.errors import InputError
 from clnn.feeds import check_feeds
-from clnn.graph import Graph, extract
+from clnn.graph import Graph
 from clnn.plan import Plan, plan_alone
 from clnn.runtime import affinity
+from clnn.runtime.batch import stream_batch
 from clnn.runtime.discovery import IsolatedDevice, OpenDevice
-from clnn.runtime.stream import LOSSES, Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
+from clnn.runtime.pipeline import StageRunner, stream_pipeline
+from clnn.runtime.roster import LOSSES, Roster
 from clnn.runtime.window import Feeds, Window
 from clnn.runtime.worker import Worker
-from clnn.schedule import CostModel, StreamPlan, balance, plan_batch
+from clnn.schedule import CostModel, StreamPlan, plan_batch
 from clnn.schedule.pipeline import QUEUE_DEPTH
+from clnn.stages import balanced_stages, close
 
 MAX_WORKERS = 32
 """Workers kept, one per device and combination of input shapes; the least recently used one goes first."""
@@ -186,32 +188,15 @@ class Streams:
         with self._lock:
             if self._stages is None or self._stages[0] != key:
                 self._close_stages()
-                self._stages = key, self._balanced_stages(present, feeds)
+                infos = [self._devices[device].info for device in present]
+                graph = self._graph(self._shapes(feeds))
+                self._plan, runners = balanced_stages(graph, feeds, infos, self._costs(), self._load)
+                self._stages = key, runners
             return self._stages[1]
 
     def _close_stages(self) -> None:
-        _close(self._stages[1] if self._stages else ())
+        close(self._stages[1] if self._stages else ())
         self._stages = None
-
-    def _balanced_stages(self, present: Sequence[str], feeds: Feeds) -> list[StageRunner]:
-        """Stages that are cut anew while what they are measured to take promises a shorter longest one."""
-        graph = self._graph(self._shapes(feeds))
-        infos = [self._devices[device].info for device in present]
-        self._plan, runners = balance(
-            graph, infos, self._costs(), partial(self._load_stages, graph), partial(_time_stages, feeds=feeds), _close
-        )
-        return runners
-
-    def _load_stages(self, graph: Graph, plan: StreamPlan) -> list[StageRunner]:
-        runners = []
-        for stage in plan.stages:
-            part = extract(graph, stage.start, stage.stop)
-            try:
-                runners.append(StageRunner(self._load(part, stage.device), part.inputs, part.outputs))
-            except LOSSES as error:
-                raise WorkerLost(stage.device, error) from error
-        return runners
-
 
 class _OnItsCores:
     """A worker whose runs keep to the cores that suit its device beside the others of this process."""
@@ -241,36 +226,6 @@ class _OfAnyShape:
 
     def close(self) -> None:
         """Nothing of its own."""
-
-
-def _close(runners: Iterable[StageRunner]) -> None:
-    for runner in runners:
-        runner.worker.close()
-
-
-def _timed_ms(worker: Worker, feeds: Feeds, outputs: Sequence[str]) -> float:
-    """Time of an inference, the second one; the first completes the programs."""
-    worker.run(feeds, outputs)
-    started = time.perf_counter()
-    worker.run(feeds, outputs)
-    return (time.perf_counter() - started) * 1e3
-
-
-def _time_stages(runners: Sequence[StageRunner], feeds: Feeds) -> list[float]:
-    """Time of one inference in each stage.
-
-    Raises:
-        WorkerLost: a device fails.
-    """
-    tensors, times_ms = dict(feeds), []
-    for runner in runners:
-        own = {name: tensors[name] for name in runner.inputs}
-        try:
-            tensors |= zip(runner.outputs, runner.worker.run(own, runner.outputs), strict=True)
-            times_ms.append(_timed_ms(runner.worker, own, runner.outputs))
-        except LOSSES as error:
-            raise WorkerLost(runner.worker.device, error) from error
-    return times_ms
 
 
 def _text(shapes: Shapes) -> str:

@@ -1,6 +1,6 @@
 """Deciding which device runs which node, as pure functions over descriptions of devices."""
 
-from clnn.schedule.batch import look_ahead, plan_batch, recent_ms, should_take
+from clnn.schedule.batch import is_overdue, look_ahead, plan_batch, recent_ms, should_take
 from clnn.schedule.cost import CostModel
 from clnn.schedule.pipeline import balance, plan_pipeline
 from clnn.schedule.policy import find_policy, policies, policy
@@ -15,6 +15,7 @@ __all__ = [
     "StreamPlan",
     "balance",
     "find_policy",
+    "is_overdue",
     "look_ahead",
     "plan_batch",
     "plan_pipeline",

@@ -21,6 +21,9 @@ from clnn.schedule.types import Schedule, StreamPlan
 
 RECENT = 3
 """Inferences whose median is a device's speed: one outlier does not move it, two of a new speed do."""
+OVERDUE = 2.0
+LEAST_OVERDUE_MS = 50.0
+"""An inference is overdue after ``OVERDUE`` times its usual time, and at least this: the system may pause a thread."""
 MAX_AHEAD = 20
 """Inferences that wait at most for a device. One that is slower than the others by more goes without work."""
 
@@ -63,6 +66,14 @@ def should_take(device: str, waiting: int, item_ms: Mapping[str, float], busy_ms
     """
     others = {other: ms for other, ms in item_ms.items() if other != device}
     return _done_meanwhile(item_ms[device], others, busy_ms) < waiting
+
+
+def is_overdue(item_ms: float, elapsed_ms: float) -> bool:
+    """Whether an inference that usually takes ``item_ms`` shall also be run by a device with nothing else to do.
+
+    That is speculative execution, as of stragglers in MapReduce (Dean and Ghemawat, OSDI 2004).
+    """
+    return elapsed_ms > max(OVERDUE * item_ms, LEAST_OVERDUE_MS)
 
 
 def _done_meanwhile(span_ms: float, item_ms: Mapping[str, float], busy_ms: Mapping[str, float]) -> int:

@@ -23,6 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("runtime",),
     ("feeds", "options"),
+    ("stages",),
     ("streaming",),
     ("session",),
     ("vision",),

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from clnn.errors import BuildError, DeadlineError, DeviceError, InputError, OutOfMemoryError
-from clnn.runtime.stream import Roster, StageRunner, WorkerLost, stream_batch, stream_pipeline
+from clnn.runtime.batch import stream_batch
+from clnn.runtime.pipeline import StageRunner, stream_pipeline
+from clnn.runtime.roster import Roster, WorkerLost
 from clnn.runtime.window import Window
 
 
@@ -232,6 +234,31 @@ def test_a_slow_device_is_not_waited_for_at_the_end():
     slow = FakeWorker("slow", takes(0.4))
     assert list(batch([FakeWorker("fast", takes(0.001)), slow], numbers(15), roster)) == list(range(1, 16))
     assert slow.done == []
+
+
+def test_what_a_device_hangs_at_is_done_by_another_one():
+    """It hangs in mid-stream and fails later: nobody waits for it, neither then nor at the end."""
+    goes_on = threading.Event()
+
+    def hang(call, value):
+        if call == 5:
+            goes_on.wait(10)
+            raise DeadlineError("it hung")
+
+    hanging, roster = FakeWorker("hanging", hang), known({"hanging": 1.0, "other": 1.0})
+    assert list(batch([hanging, FakeWorker("other", takes(0.001))], numbers(60), roster)) == list(range(1, 61))
+    assert not goes_on.is_set()
+    assert roster.images == {"hanging": 5, "other": 55}
+    goes_on.set()
+
+
+def test_the_late_result_of_what_another_one_did_does_not_count():
+    """It hangs for a while, and then takes part again."""
+    roster = known({"late": 1.0, "other": 1.0})
+    late = FakeWorker("late", lambda call, value: time.sleep(0.2 if call == 5 else 0.001))
+    assert list(batch([late, FakeWorker("other", takes(0.002))], numbers(300), roster)) == list(range(1, 301))
+    assert roster.images.total() == 300
+    assert len(late.done) == roster.images["late"] + 1 > 7
 
 
 def test_a_device_of_unknown_speed_is_timed_on_the_side():

@@ -10,7 +10,7 @@ import pytest
 
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph, Node, TensorType, extract
-from clnn.schedule import look_ahead, plan_batch, plan_pipeline, recent_ms, should_take
+from clnn.schedule import is_overdue, look_ahead, plan_batch, plan_pipeline, recent_ms, should_take
 
 
 def test_shares_are_as_speeds():
@@ -40,6 +40,13 @@ def test_a_slow_device_leaves_the_end_to_the_fast_one(waiting, busy_ms, expected
 def test_the_only_device_takes_all():
     assert should_take("a", 1, {"a": 10.0}, {})
     assert look_ahead({"a": 10.0}) == 1
+
+
+@pytest.mark.parametrize(("item_ms", "elapsed_ms", "expected"), [
+    (100, 199, False), (100, 201, True), (1, 49, False), (1, 51, True),
+])
+def test_is_overdue(item_ms, elapsed_ms, expected):
+    assert is_overdue(item_ms, elapsed_ms) is expected
 
 
 @pytest.mark.parametrize(("times", "expected"), [((10, 10), 1), ((10, 40), 4), ((10, 10, 40), 7), ((10, 1000), 20)])
