@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("runtime",),
     ("feeds", "options"),
-    ("streaming",),
+    ("streaming", "planning"),
     ("session",),
     ("vision",),
     ("tools",),
