@@ -31,11 +31,11 @@ os.environ.setdefault("POCL_AFFINITY", "1")
 from clnn import frontend
 from clnn.kernels import Local
 from clnn.plan import Run
+from clnn.planning import plan_graph
 from clnn.runtime import calibration, programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.loader import opencl
 from clnn.runtime.memory import ArenaBuffers, upload
-from clnn.session import plan_graph
 
 FMA_LOOP = Path(__file__).with_name("fma.c")
 WINDOW_FLOPS = 200_000_000

@@ -27,9 +27,9 @@ from clnn.devices.info import DeviceInfo
 from clnn.kernels import Launch
 from clnn.plan import Plan, Run
 from clnn.plan.divide import Part
+from clnn.planning import plan_graph
 from clnn.runtime import modelling, programs, selection
 from clnn.runtime.executor import Executor, LoadedPlan
-from clnn.session import plan_graph
 
 MOST_CUTS = 33
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from clnn import frontend, passes, schedule
+from clnn import frontend, passes, planning, schedule
 from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
 from clnn.errors import UsageError
 from clnn.feeds import NodeArg, check_feeds
 from clnn.graph import Graph
 from clnn.options import Options
-from clnn.plan import Plan, build, lower
+from clnn.plan import Plan
 from clnn.runtime import memory, modelling, programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.isolated import IsolatedWorker
@@ -85,7 +85,7 @@ class InferenceSession:
         if len(self._devices) > 1 and policy != "single":
             exact = self._options.precision == "exact"
             self._streams = Streams(self._source, self._devices, policy, exact, self._work_on, self._machine,
-                                    self._plans.get)
+                                    self._unrecorded)
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
             self._worker({name: self._source.types[name].shape for name in self._source.inputs})
@@ -238,19 +238,32 @@ class InferenceSession:
         key = tuple(shapes[name] for name in self._source.inputs)
         with self._lock:
             if key not in self._plans:
-                self._latest = plan_graph(
-                    self._source, shapes, self.get_devices(), self._policy, self._options.precision == "exact",
-                    self._machine(),
-                )  # fmt: skip
-                if self._source.is_static:
-                    # It is never planned again; from here on its weights are needed as the plan has packed them.
-                    self._source = self._source.replace(nodes=(), constants={})
-                memory.return_to_system()
-                self._plans[key] = self._work_on(self._latest)
+                self._latest, self._plans[key] = self._load(shapes)
                 while len(self._plans) > MAX_PLANS:
                     self._plans.popitem(last=False)
             self._plans.move_to_end(key)
             return self._plans[key]
+
+    def _load(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Plan, Worker]:
+        """Plan for these input shapes, and load what is taken."""
+        exact, cache_dir = self._options.precision == "exact", self._options.cache_dir
+        choice = planning.plan_choice(
+            self._source, shapes, self.get_devices(), self._policy, exact, self._machine(), cache_dir
+        )
+        if self._source.is_static:
+            # It is never planned again; from here on its weights are needed as the plans have packed them.
+            self._source = self._source.replace(nodes=(), constants={})
+        memory.return_to_system()
+        loaded = planning.load(choice, self._work_on, cache_dir)
+        if len(choice.plans) > 1:
+            del choice
+            memory.return_to_system()
+        return loaded
+
+    def _unrecorded(self, shapes: tuple[tuple[int, ...], ...]) -> Worker | None:
+        """The worker that is loaded for these shapes, for streams, in which runs on other devices hold up its own."""
+        worker = self._plans.get(shapes)
+        return worker.worker if isinstance(worker, planning.Recorded) else worker
 
     def _machine(self) -> MachineModel:
         """How fast the devices are; measured once where there is a choice between them."""
@@ -274,38 +287,3 @@ def _with_output_shapes(source: Graph) -> Graph:
         return source
     inferred = passes.run(source, "infer_and_fold").types
     return source.replace(types={**source.types, **{name: inferred[name] for name in source.outputs}})
-
-
-def plan_graph(
-    source: Graph,
-    shapes: Mapping[str, tuple[int, ...]],
-    devices: Sequence[DeviceInfo],
-    policy: str | None = None,
-    exact: bool = False,
-    machine: MachineModel | None = None,
-) -> Plan:
-    """Plan a loaded network for these input shapes; touches no device.
-
-    ``exact`` is as for ``plan.lower``. ``machine`` is how fast the devices are; without it, the figures of
-    ``DeviceInfo`` are all that is known.
-
-    Raises:
-        InputError: the shapes do not fit the network.
-        UnsupportedError, OutOfMemoryError, UsageError: as for ``InferenceSession``.
-    """
-    graph = passes.run(passes.bind(source, shapes))
-    costs = schedule.CostModel(machine or MachineModel())
-    scheduled = schedule.find_policy(policy)(graph, devices, costs)
-    _warn_of_host(scheduled, graph)
-    return build(lower(graph, scheduled, devices, exact, costs.machine), devices)
-
-
-def _warn_of_host(scheduled: schedule.Schedule, graph: Graph) -> None:
-    """Say in one line which nodes the host runs."""
-    on_host = [node for node in graph.nodes if scheduled.place(node.name) == schedule.HOST]
-    if on_host:
-        first = on_host[0]
-        log.warning(
-            "%d of %d nodes run on the host, the first is %s: %s; `clnn plan` lists all",
-            len(on_host), len(graph.nodes), first, scheduled.assignments[first.name].reason,
-        )

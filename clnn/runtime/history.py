@@ -21,6 +21,7 @@ from typing import Any
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph, Node
 from clnn.runtime import cachedir, drivers
+from clnn.version import VERSION
 
 TRUSTED = 10
 """Runs before a workload's history says anything."""
@@ -29,7 +30,7 @@ KEPT = 40
 MOST_WORKLOADS = 500
 """Workloads that are kept on disk; the one not written for the longest goes first."""
 
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 def key_of(graph: Graph, policy: str, devices: Sequence[DeviceInfo]) -> str:
@@ -44,10 +45,10 @@ def key_of(graph: Graph, policy: str, devices: Sequence[DeviceInfo]) -> str:
         parts.append(f"{node.op} {read} {types} {_plain(node)}")
     places = [
         f"{device.platform} {device.driver} {device.name} {device.kind} {device.compute_units} "
-        f"{device.slowdown}"
+        f"{device.slowdown} {device.host_memory} {device.isolated}"
         for device in devices
     ]
-    return cachedir.digest("history", _FORMAT, policy, drivers.processor(), *parts, "devices", *places)
+    return cachedir.digest("history", _FORMAT, VERSION, policy, drivers.processor(), *parts, "devices", *places)
 
 
 def _plain(node: Node) -> list[tuple[str, str]]:
@@ -82,6 +83,13 @@ class History:
         with self._lock:
             samples = self._known(key)
             return statistics.median(samples) if len(samples) >= TRUSTED else None
+
+    def forget(self, key: str) -> None:
+        """Forget all runs of a workload, in memory and on disk."""
+        with self._lock:
+            self._samples.pop(key, None)
+            self._new.pop(key, None)
+            self._store.drop(key)
 
     def write(self) -> None:
         """Add what is new to what is on disk by now, which other processes may have written meanwhile."""

@@ -48,12 +48,18 @@ def find_policy(name: str | None) -> Policy:
 
 
 def _in_one_process(chosen: Policy, graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
-    processes: dict[str, list[DeviceInfo]] = {}
-    for device in devices:
-        processes.setdefault(device.id if device.isolated else "", []).append(device)
-    best, *others = sorted((chosen(graph, together, costs) for together in processes.values()),
+    apart = processes(devices)
+    best, *others = sorted((chosen(graph, together, costs) for together in apart),
                            key=lambda schedule: schedule.predicted_ms)
     if not others:
         return best
-    told = f"fastest of {len(processes)} processes, {best.predicted_ms:.2f} ms, the next {others[0].predicted_ms:.2f}"
+    told = f"fastest of {len(apart)} processes, {best.predicted_ms:.2f} ms, the next {others[0].predicted_ms:.2f}"
     return replace(best, reason="; ".join(filter(None, (told, best.reason))))
+
+
+def processes(devices: Sequence[DeviceInfo]) -> list[list[DeviceInfo]]:
+    """The devices by the process that they work in: those that are not isolated together, each of the others alone."""
+    found: dict[str, list[DeviceInfo]] = {}
+    for device in devices:
+        found.setdefault(device.id if device.isolated else "", []).append(device)
+    return list(found.values())

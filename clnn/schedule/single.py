@@ -30,11 +30,12 @@ def single(graph: Graph, devices: Sequence[DeviceInfo], costs: CostModel) -> Sch
     What that device cannot run goes to the first of the others that can, else to the host. Ties, as between devices of
     unknown speed, go to the first one named.
     """
-    candidates = [_on_device(graph, device, devices, costs) for device in devices]
+    candidates = [alone(graph, device, devices, costs) for device in devices]
     return min(candidates, key=lambda schedule: schedule.predicted_ms)
 
 
-def _on_device(graph: Graph, device: DeviceInfo, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
+def alone(graph: Graph, device: DeviceInfo, devices: Sequence[DeviceInfo], costs: CostModel) -> Schedule:
+    """Every node on ``device``, and what it cannot run on the first of ``devices`` that can, else on the host."""
     only = "the only device in its process" if device.isolated else "the only device"
     reason = only if len(devices) == 1 else f"the fastest of {len(devices)} devices"
     assignments = {node.name: assign(node, graph, device, reason, devices) for node in graph.nodes}

@@ -13,10 +13,10 @@ from clnn.errors import UsageError
 from clnn.feeds import NodeArg
 from clnn.plan import Plan
 from clnn.plan.times import Times
+from clnn.planning import plan_graph
 from clnn.runtime import modelling, programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.executor import Executor, LoadedPlan
-from clnn.session import plan_graph
 from clnn.tools.inputs import bound_shapes, random_feeds
 
 WARM_UP_RUNS = 2

@@ -15,9 +15,9 @@ from clnn.feeds import NodeArg
 from clnn.graph import Graph, extract
 from clnn.plan import Host, Plan
 from clnn.plan.simulate import simulate
+from clnn.planning import plan_graph
 from clnn.runtime import calibration, modelling, selection
 from clnn.schedule.timeline import Event, StageTimes, Timeline, run_batch, run_pipeline, summarise
-from clnn.session import plan_graph
 from clnn.tools.inputs import bound_shapes
 
 STREAMS = ("batch", "pipeline")

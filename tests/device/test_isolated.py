@@ -19,9 +19,9 @@ from onnx import TensorProto, helper
 
 import clnn
 from clnn import env, frontend, schedule
+from clnn.planning import plan_graph
 from clnn.runtime import discovery, isolated, scratch, selection
 from clnn.runtime.isolated import IsolatedWorker
-from clnn.session import plan_graph
 from tests.device.test_session import picture, small_network
 from tests.support import node_model
 

@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("feeds", "options"),
     ("stages",),
-    ("streaming",),
+    ("streaming", "planning"),
     ("session",),
     ("vision",),
     ("tools",),

@@ -9,8 +9,8 @@ from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph, Node, TensorType
 from clnn.plan import Plan, Run
 from clnn.plan.rebalance import rebalance
+from clnn.planning import plan_graph
 from clnn.runtime.balance import PERIOD_RUNS, SAMPLES, WARM_UP_RUNS, Balance
-from clnn.session import plan_graph
 
 DEVICES = [DeviceInfo(name, gflops=100.0, bandwidth_gbs=50.0, local_mem=1 << 20) for name in ("a", "b")]
 

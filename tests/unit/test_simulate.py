@@ -16,9 +16,9 @@ from clnn.errors import InputError, UsageError
 from clnn.kernels import Kernel, source
 from clnn.plan import Host, Run
 from clnn.plan.simulate import simulate, tasks
+from clnn.planning import plan_graph
 from clnn.schedule import HOST
 from clnn.schedule.timeline import Event, summarise
-from clnn.session import plan_graph
 from clnn.tools.simulator import find_machine, simulate_network
 from clnn.tools.trace import write_trace
 from tests.support import node_model
