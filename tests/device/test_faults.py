@@ -67,7 +67,8 @@ def slow_down(pid: int, over: threading.Event) -> None:
 def test_each_result_comes_once_right_and_in_order(
     platforms, fault: Callable[[int, threading.Event], None], policy, monkeypatch, caplog
 ):
-    monkeypatch.setattr("clnn.schedule.pipeline.RECUTS", 0)  # so small a network is best left whole, as would be found out
+    # so small a network is best left whole, as would be found out
+    monkeypatch.setattr("clnn.schedule.pipeline.RECUTS", 0)
     model, pictures, over = small_network(), [picture() for _ in range(16)], threading.Event()
     with clnn.InferenceSession(model, platforms=platforms, policy=policy) as session:
         expected = [session.run(None, {"x": each})[0] for each in pictures]
