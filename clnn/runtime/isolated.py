@@ -122,7 +122,7 @@ class IsolatedWorker:
             if self._closed:
                 raise UsageError(f"the worker on {self.device} is closed; make a new session")
             if self._failure:
-                raise DeviceError(self._failure)
+                raise self._failed(DeviceError(self._failure))
             beside = {name: array for name, array in feeds.items()
                       if not shared_memory.put(self._arrays.get(("feed", name)), array)}
             started = time.monotonic()
@@ -146,10 +146,16 @@ class IsolatedWorker:
                 answered, answer = self._child.answer(limit_s)
         except (DeviceError, DeadlineError) as error:
             self._failure = str(error)
-            raise
+            raise self._failed(error) from None
         if isinstance(answer, Exception):
-            raise answer
+            raise self._failed(answer)
         return answer
+
+    def _failed(self, error: Exception) -> Exception:
+        """``error`` with the name of the device, if it is one about devices."""
+        if isinstance(error, DeviceError | DeadlineError):
+            error.device = self.device
+        return error
 
     def _limit_s(self) -> float:
         if self._timeout_s is not None:
