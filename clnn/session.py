@@ -16,12 +16,13 @@ import numpy as np
 from clnn import frontend, passes, planning, schedule
 from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
-from clnn.errors import UsageError
+from clnn.errors import DeadlineError, DeviceError, UsageError
 from clnn.feeds import NodeArg, check_feeds
 from clnn.graph import Graph
 from clnn.options import Options
 from clnn.plan import Plan
 from clnn.runtime import memory, modelling, programs, selection
+from clnn.runtime.culprit import culprit
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.isolated import IsolatedWorker
 from clnn.runtime.pool import MAX_EXECUTORS
@@ -78,6 +79,9 @@ class InferenceSession:
         self._programs = programs.shared(self._options.cache_dir)
         self._plans: OrderedDict[tuple[tuple[int, ...], ...], Worker] = OrderedDict()
         self._latest: Plan | None = None
+        self._lost: dict[str, str] = {}
+        # A device that hangs may still write to their memory.
+        self._given_up: list[Worker] = []
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
@@ -105,6 +109,9 @@ class InferenceSession:
             UsageError: an output does not exist, or the session is closed.
             DeviceError: the device failed.
             DeadlineError: ``Options.timeout_s`` passed.
+
+        Of several devices, one that fails or hangs is dropped with a warning, and the others do the run again; the
+        error is raised when none is left.
         """
         self._check_open()
         return self._run(output_names, feeds)
@@ -115,7 +122,32 @@ class InferenceSession:
         arrays = check_feeds(self._source, feeds)
         if self._streams is not None and self._policy == "batch":
             return self._streams.run(names, arrays)
-        return self._worker({name: array.shape for name, array in arrays.items()}).run(arrays, names)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        while True:
+            devices = self._devices
+            try:
+                return self._worker(shapes).run(arrays, names)
+            except (DeviceError, DeadlineError) as error:
+                self._go_on_without(culprit(error, devices), error)
+
+    def _go_on_without(self, failed: str | None, error: DeviceError | DeadlineError) -> None:
+        """Drop the device that failed; raise ``error`` where that is unknown, or no other device is left."""
+        with self._lock:
+            if failed in self._lost:
+                return  # another thread has met it before
+            left = [device for device in self._devices if device.info.id != failed]
+            if failed is None or not left:
+                if not self._lost:
+                    raise error
+                earlier = "; ".join(f"{device} was dropped before: {reason}" for device, reason in self._lost.items())
+                raise type(error)(f"no device is left: {error}; {earlier}") from error
+            names = ", ".join(device.info.id for device in left)
+            log.warning("%s is dropped: %s; its work goes to %s", failed, error, names)
+            self._lost[failed] = str(error)
+            self._devices = left
+            if isinstance(error, DeadlineError):
+                self._given_up.extend(self._plans.values())
+            self._plans.clear()
 
     def run_many(
         self, output_names: Sequence[str] | None, feeds: Iterable[Mapping[str, Any]]
@@ -250,7 +282,7 @@ class InferenceSession:
         choice = planning.plan_choice(
             self._source, shapes, self.get_devices(), self._policy, exact, self._machine(), cache_dir
         )
-        if self._source.is_static:
+        if self._source.is_static and len(self._devices) == 1:
             # It is never planned again; from here on its weights are needed as the plans have packed them.
             self._source = self._source.replace(nodes=(), constants={})
         memory.return_to_system()
