@@ -17,7 +17,7 @@ from clnn.plan.types import Arena, Copy, LoweredGraph, Placement, Plan, Run
 from clnn.schedule import HOST, Schedule
 
 MOST_FLOPS = 8_000_000_000
-"""Nodes that take more are not checked: the host takes a quarter of a second for so many."""
+"""Nodes that take more are not checked: a convolution of so many takes the host a tenth of a second."""
 MOST_BYTES = 64 << 20
 """Nor are nodes that read and write more, and no plan has a larger arena, unless one node needs it."""
 
@@ -64,25 +64,24 @@ class Unchecked:
 
 
 def check_plans(
-    lowered: LoweredGraph, plan: Plan, devices: Sequence[DeviceInfo], known: Callable[[str, Variant], bool]
+    plan: Plan, devices: Sequence[DeviceInfo], known: Callable[[str, Variant], bool]
 ) -> tuple[list[CheckPlan], list[Unchecked]]:
-    """Plans that check each variant of ``plan``, made from ``lowered``, by the cheapest node that uses it.
+    """Plans that check each variant that ``plan`` may launch, by the cheapest node that uses it.
+
+    A device of a team may launch all variants of the team's nodes, however they are shared out.
 
     Args:
+        plan: with the constants of its graph.
         known: whether a variant needs no check on the device of this id.
     """
-    nodes = {node.name: node for node in lowered.graph.nodes}
+    lowered = plan.lowered
     plans, left = [], []
     for device in devices:
-        users: dict[Variant, dict[str, Node]] = {}
-        for step in plan.steps:
-            if isinstance(step, Run) and step.device == device.id:
-                users.setdefault(_variant(step.launch), {})[step.node] = nodes[step.node]
         chosen: dict[str, Node] = {}
-        for variant, candidates in users.items():
+        for variant, nodes in _users(device.id, lowered).items():
             if known(device.id, variant):
                 continue
-            node = min(candidates.values(), key=lambda node: _size(_cost(node, lowered)))
+            node = min(nodes, key=lambda node: _size(_cost(node, lowered)))
             reason = _obstacle(node, lowered)
             if reason is None:
                 chosen[node.name] = node
@@ -90,6 +89,17 @@ def check_plans(
                 left.append(Unchecked(device.id, variant, f"{node}, the smallest node that uses it, {reason}"))
         plans += [_plan(device, lowered, group) for group in _groups(chosen.values(), lowered)]
     return plans, left
+
+
+def _users(device: str, lowered: LoweredGraph) -> dict[Variant, list[Node]]:
+    """The nodes that may launch each variant on a device."""
+    users: dict[Variant, list[Node]] = {}
+    for node in lowered.graph.nodes:
+        place = lowered.schedule.place(node.name)
+        if place != HOST and device in lowered.schedule.members(place):
+            for variant in dict.fromkeys(map(_variant, lowered.lowered[node.name].launches)):
+                users.setdefault(variant, []).append(node)
+    return users
 
 
 def _variant(launch: Launch) -> Variant:

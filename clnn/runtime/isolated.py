@@ -37,7 +37,7 @@ import numpy as np
 
 from clnn.errors import DeadlineError, DeviceError, ForkError, UsageError
 from clnn.plan import Plan
-from clnn.runtime import probe, scratch, shared_memory
+from clnn.runtime import probe, quarantine, scratch, shared_memory
 from clnn.runtime.discovery import IsolatedDevice
 
 FIRST_LIMIT_S = 300.0
@@ -93,6 +93,7 @@ class IsolatedWorker:
     def __init__(self, plan: Plan, device: IsolatedDevice, cache_dir: str | os.PathLike[str] | None = None,
                  timeout_s: float | None = None) -> None:
         self.device = device.info.id
+        self._used = [device]
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._number = 0
@@ -121,6 +122,7 @@ class IsolatedWorker:
         with self._lock:
             if self._closed:
                 raise UsageError(f"the worker on {self.device} is closed; make a new session")
+            quarantine.check(self._used)
             if self._failure:
                 raise self._failed(DeviceError(self._failure))
             beside = {name: array for name, array in feeds.items()
