@@ -55,6 +55,8 @@ class DeviceError(ClnnError):
     """No device can be used for what was asked."""
 
     exit_code = 4
+    device: str | None = None
+    """Id of the device that failed, where one did and it is known."""
 
 
 class NoDeviceError(DeviceError):
@@ -93,3 +95,6 @@ class OutOfMemoryError(ResourceError):
 
 class DeadlineError(ResourceError):
     """A run did not finish within ``timeout_s``."""
+
+    device: str | None = None
+    """Id of the device that did not finish, where it is known."""

@@ -11,6 +11,7 @@ from typing import Any
 from clnn.errors import UsageError
 
 PRECISIONS = ("exact", "fast")
+VERIFY = ("off", "first_run")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Options:
             convolutions do, "exact" does not.
         threads: threads of a CPU driver; it reads the number when it is loaded, so that it holds for the
             process, and a second session that asks for another number is refused. ``None``: all cores.
+        verify: "first_run" compares each kernel variant once with the host, before the first result of a plan is
+            returned, and does without a device that computes wrongly; "off" trusts devices.
         cache_dir: folder for program binaries; ``None``: ``$CLNN_CACHE_DIR`` or the user's cache folder.
         timeout_s: seconds after which a run is given up with ``DeadlineError``; ``None``: never, and on an isolated
             device once it takes many times as long as earlier runs.
@@ -32,6 +35,7 @@ class Options:
 
     precision: str = "fast"
     threads: int | None = None
+    verify: str = "off"
     cache_dir: str | os.PathLike[str] | None = None
     timeout_s: float | None = None
 
@@ -40,6 +44,8 @@ class Options:
             raise UsageError(f"option precision: {self.precision!r} is none of {', '.join(PRECISIONS)}")
         if self.threads is not None and not _is_positive(self.threads, int):
             raise UsageError(f"option threads: {self.threads!r} is not a number of threads (1 or more)")
+        if self.verify not in VERIFY:
+            raise UsageError(f"option verify: {self.verify!r} is none of {', '.join(VERIFY)}")
         if self.cache_dir is not None and not isinstance(self.cache_dir, str | os.PathLike):
             raise UsageError(f"option cache_dir: {self.cache_dir!r} is not the path of a folder")
         if self.timeout_s is not None and not _is_positive(self.timeout_s, int | float):

@@ -81,6 +81,10 @@ class Choice:
     workload: str = ""
     run_keys: Mapping[str, str] = field(default_factory=dict)
 
+    def without_weights(self) -> Choice:
+        """See ``Plan.without_weights``."""
+        return replace(self, plans=tuple(plan.without_weights() for plan in self.plans))
+
 
 def plan_choice(
     source: Graph,

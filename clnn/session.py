@@ -16,15 +16,17 @@ import numpy as np
 from clnn import frontend, passes, planning, schedule
 from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
-from clnn.errors import UsageError
+from clnn.errors import DeadlineError, DeviceError, UsageError
 from clnn.feeds import NodeArg, check_feeds
 from clnn.graph import Graph
 from clnn.options import Options
 from clnn.plan import Plan
 from clnn.runtime import memory, modelling, programs, selection
+from clnn.runtime.culprit import culprit
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.isolated import IsolatedWorker
 from clnn.runtime.pool import MAX_EXECUTORS
+from clnn.runtime.verify import VerifiedWorker
 from clnn.runtime.worker import LocalWorker, Worker
 from clnn.schedule import StreamPlan
 from clnn.streaming import Streams
@@ -74,17 +76,21 @@ class InferenceSession:
         schedule.find_policy(policy)  # a wrong name is told before anything is loaded
         self._policy = policy
         self._source = frontend.load(model)
-        self._devices = selection.select(devices, platforms, self._options.threads)
+        self._opened = selection.select(devices, platforms, self._options.threads)
+        self._devices = self._opened  # those that have not been dropped
         self._programs = programs.shared(self._options.cache_dir)
         self._plans: OrderedDict[tuple[tuple[int, ...], ...], Worker] = OrderedDict()
         self._latest: Plan | None = None
+        self._lost: dict[str, str] = {}
+        # A device that hangs may still write to their memory.
+        self._given_up: list[Worker] = []
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
         self._streams: Streams | None = None
         if len(self._devices) > 1 and policy != "single":
             exact = self._options.precision == "exact"
-            self._streams = Streams(self._source, self._devices, policy, exact, self._work_on, self._machine,
+            self._streams = Streams(self._source, self._devices, policy, exact, self._make_worker, self._machine,
                                     self._unrecorded)
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
@@ -103,8 +109,11 @@ class InferenceSession:
         Raises:
             InputError: an array is missing, or of the wrong dtype or shape.
             UsageError: an output does not exist, or the session is closed.
-            DeviceError: the device failed.
+            DeviceError: the device failed, or computes wrongly (see ``Options.verify``).
             DeadlineError: ``Options.timeout_s`` passed.
+
+        Of several devices, one that fails or hangs is dropped with a warning, and the others do the run again; the
+        error is raised when none is left.
         """
         self._check_open()
         return self._run(output_names, feeds)
@@ -115,7 +124,32 @@ class InferenceSession:
         arrays = check_feeds(self._source, feeds)
         if self._streams is not None and self._policy == "batch":
             return self._streams.run(names, arrays)
-        return self._worker({name: array.shape for name, array in arrays.items()}).run(arrays, names)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        while True:
+            devices = self._devices
+            try:
+                return self._worker(shapes).run(arrays, names)
+            except (DeviceError, DeadlineError) as error:
+                self._go_on_without(culprit(error, devices), error)
+
+    def _go_on_without(self, failed: str | None, error: DeviceError | DeadlineError) -> None:
+        """Drop the device that failed; raise ``error`` where that is unknown, or no other device is left."""
+        with self._lock:
+            if failed in self._lost:
+                return  # another thread has met it before
+            left = [device for device in self._devices if device.info.id != failed]
+            if failed is None or not left:
+                if not self._lost:
+                    raise error
+                earlier = "; ".join(f"{device} was dropped before: {reason}" for device, reason in self._lost.items())
+                raise type(error)(f"no device is left: {error}; {earlier}") from error
+            names = ", ".join(device.info.id for device in left)
+            log.warning("%s is dropped: %s; its work goes to %s", failed, error, names)
+            self._lost[failed] = str(error)
+            self._devices = left
+            if isinstance(error, DeadlineError):
+                self._given_up.extend(self._plans.values())
+            self._plans.clear()
 
     def run_many(
         self, output_names: Sequence[str] | None, feeds: Iterable[Mapping[str, Any]]
@@ -250,15 +284,17 @@ class InferenceSession:
         choice = planning.plan_choice(
             self._source, shapes, self.get_devices(), self._policy, exact, self._machine(), cache_dir
         )
-        if self._source.is_static:
+        if self._source.is_static and len(self._devices) == 1:
             # It is never planned again; from here on its weights are needed as the plans have packed them.
             self._source = self._source.replace(nodes=(), constants={})
+        if self._options.verify == "off":
+            choice = choice.without_weights()
         memory.return_to_system()
-        loaded = planning.load(choice, self._work_on, cache_dir)
+        plan, worker = planning.load(choice, self._make_worker, cache_dir)
         if len(choice.plans) > 1:
             del choice
             memory.return_to_system()
-        return loaded
+        return plan.without_weights(), worker
 
     def _unrecorded(self, shapes: tuple[tuple[int, ...], ...]) -> Worker | None:
         """The worker that is loaded for these shapes, for streams, in which runs on other devices hold up its own."""
@@ -270,9 +306,17 @@ class InferenceSession:
         choice = len(self._devices) > 1
         return modelling.machine(self._devices, choice, cache_dir=self._options.cache_dir, tell=log.info)
 
+    def _make_worker(self, plan: Plan) -> Worker:
+        """What runs ``plan``, and checks its kernels first where that is wanted."""
+        worker = self._work_on(plan.without_weights())
+        if self._options.verify == "off":
+            return worker
+        return VerifiedWorker(worker, plan, self._opened, self._work_on, self._options.cache_dir)
+
     def _work_on(self, plan: Plan) -> Worker:
         """What runs ``plan``: this process, or the child process of an isolated device."""
-        devices = {device.info.id: device for device in self._devices}
+        # Streams see for themselves which are dropped.
+        devices = {device.info.id: device for device in self._opened}
         here = {name: device for name, device in devices.items() if isinstance(device, OpenDevice)}
         # An isolated device is alone in its plan. What needs no device runs here, unless there is only a child.
         used = plan.used_devices or tuple(here or devices)[:1]

@@ -86,13 +86,20 @@ def _can_be_stage(ctx: LowerContext, last: Node) -> bool:
     )
 
 
+def stages(node: Node) -> Iterator[Node]:
+    """The nodes that a chain computes in order, reading what the inputs of the chain have become."""
+    inputs, previous = iter(node.inputs), ""
+    for stage in node.attrs["stages"]:
+        yield stage.replace(inputs=tuple(x if x and x == previous else next(inputs) for x in stage.inputs))
+        previous = stage.outputs[0]
+
+
 def _stages(ctx: LowerContext) -> Iterator[tuple[LowerContext, str]]:
-    """The context of each stage, reading what the inputs of the chain have become, and the output of the one before."""
-    inputs, previous = iter(ctx.node.inputs), ""
-    for node in ctx.node.attrs["stages"]:
-        names = tuple(name if name and name == previous else next(inputs) for name in node.inputs)
-        yield replace(ctx, node=node.replace(inputs=names)), previous
-        previous = node.outputs[0]
+    """The context of each stage, and the output of the one before."""
+    previous = ""
+    for stage in stages(ctx.node):
+        yield replace(ctx, node=stage), previous
+        previous = stage.outputs[0]
 
 
 def _read(ctx: LowerContext) -> _Chain:

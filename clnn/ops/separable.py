@@ -47,6 +47,14 @@ def separable(ctx: LowerContext, pointwise: Node) -> Node | None:
     return Node(pointwise.name, SEPARABLE, inputs, pointwise.outputs, {"depthwise": depthwise, "pointwise": pointwise})
 
 
+def parts(node: Node) -> tuple[Node, Node]:
+    """The depthwise and the 1×1 convolution, reading what the inputs of their node have become."""
+    x, *others, taps, bias = node.inputs
+    depthwise = node.attrs["depthwise"].replace(inputs=(x, taps, bias))
+    # the tensor between the two, then the inputs as they have become
+    return depthwise, node.attrs["pointwise"].replace(inputs=(depthwise.outputs[0], *others))
+
+
 @operator(SEPARABLE)
 class Separable(Operator):
     """Inputs: x, weights, bias, residual and slope of the 1×1 convolution; weights and bias of the depthwise one."""
@@ -69,10 +77,7 @@ class Separable(Operator):
         return ctx.output().pixel_pitch is not None
 
     def lower(self, ctx: LowerContext) -> Lowered:
-        before = replace(ctx, node=ctx.node.attrs["depthwise"])
-        # the tensor between the two, then the inputs as they have become
-        between = before.node.outputs[0]
-        after = replace(ctx, node=ctx.node.attrs["pointwise"].replace(inputs=(between, *ctx.node.inputs[1:5])))
+        before, after = (replace(ctx, node=part) for part in parts(ctx.node))
         first, second = read_convolution(before.node, ctx.types), read_convolution(after.node, ctx.types)
         tile = choose_tile(second.product, ctx.device)
         epilogue, constants = read_epilogue(after, second.channels_out, after.node.input(2))
@@ -87,7 +92,7 @@ class Separable(Operator):
             before.node.attrs.get("activation", NO_ACTIVATION), epilogue, tile, ctx.device,
         )  # fmt: skip
         operations = (
-            depthwise_work(first) + epilogue_work(before.node, ctx.types[between].size)
+            depthwise_work(first) + epilogue_work(before.node, ctx.types[after.node.input(0)].size)
             + product_work(second.product, tile) + epilogue_work(after.node, ctx.output().size)
         )  # fmt: skip
         work = Work(launch.kernel.name, operations, moved_bytes(ctx))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -41,8 +40,6 @@ def build(lowered: LoweredGraph, devices: Sequence[DeviceInfo]) -> Plan:
         sharing = [device for device in devices if where.get(device.id) == memory]
         if (arena := _arena(builder.tenancy, memory, sharing)) is not None:
             arenas[memory] = arena
-    # What steps read is in the plan's own constants; the others, weights before they were packed, may go.
-    lowered = replace(lowered, graph=lowered.graph.replace(constants={}))
     own = {device.id: where[device.id] for device in devices if device.id in where}
     constants = builder.constants
     return Plan(lowered, tuple(builder.clocks.steps), own, arenas, constants, builder.host_constants)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -95,8 +95,8 @@ class Plan:
     """All that an executor needs to run a network for fixed shapes; immutable, and shared by executors.
 
     ``memories`` names the memory in which each device works. ``arenas`` are by memory, as are ``constants``, the
-    arrays to keep there (by name) as they lie in it; ``host_constants`` are those that host nodes read; the graph has
-    none.
+    arrays to keep there (by name) as they lie in it; ``host_constants`` are those that host nodes read. Those of the
+    graph, weights before they were packed, serve to check the plan, see ``without_weights``.
     """
 
     lowered: LoweredGraph
@@ -105,6 +105,10 @@ class Plan:
     arenas: Mapping[str, Arena]
     constants: Mapping[str, Mapping[str, np.ndarray]]
     host_constants: Mapping[str, np.ndarray]
+
+    def without_weights(self) -> Plan:
+        """The plan with all that running it takes, and without the constants of the graph."""
+        return replace(self, lowered=replace(self.lowered, graph=self.lowered.graph.replace(constants={})))
 
     @property
     def graph(self) -> Graph:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from clnn.errors import DeadlineError
+from clnn.errors import DeadlineError, DeviceError
 from clnn.host import HostOperator
 from clnn.kernels import Arg, Local
 from clnn.plan import Copy, Host, Plan, Run, Step
-from clnn.runtime import affinity, builders
+from clnn.runtime import affinity, builders, waiting
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
@@ -23,9 +24,6 @@ from clnn.runtime.memory import ArenaBuffers, upload
 from clnn.runtime.order import order
 from clnn.runtime.programs import ProgramCache
 from clnn.schedule import HOST
-
-POLL_S = 0.0002
-"""How often a run with a deadline looks whether the device has finished."""
 
 
 class LoadedPlan:
@@ -92,6 +90,8 @@ class Executor:
         self._loaded = loaded
         self._timeout_s = timeout_s
         self._started = 0.0
+        # The device that is being dealt with, so that an error can name it.
+        self._at: str | None = None
         self.timings_ms: list[tuple[float, float]] = []
         """With ``profile``: when each step of the last run began and ended, by the clock of its device or the host."""
         self._profile = profile
@@ -213,24 +213,34 @@ class Executor:
         self._started = time.monotonic()
         try:
             with opencl_errors("running the network"), affinity.off(self._avoided):
+                events = self._enqueue_all()
+                self._finish()
                 if self.recording:
-                    events = [action() for action in self._actions]
-                    self._finish()
                     self.timings_ms = list(map(self._timing_ms, self.plan.steps, events))
-                else:
-                    for action in self._actions:
-                        action()
-                    self._finish()
             self._loaded.has_run()
             taken: set[str] = set()
             return [self._result(self.plan.lowered.outputs[name], taken) for name in outputs]
-        except DeadlineError:
+        except DeadlineError as error:
+            error.device = waiting.unfinished(self._queues)
             raise  # the device still works on the arrays
-        except BaseException:
-            self._wait()
+        except BaseException as error:
+            if isinstance(error, DeviceError) and waiting.FROM_ANOTHER not in str(error):
+                error.device = self._at
+            with suppress(opencl().Error):  # what has failed is known already
+                self._wait()
             raise
         finally:
             self._host.clear()
+
+    def _enqueue_all(self) -> list[Any]:
+        """Enqueue all steps; the events are kept for profiling only."""
+        events = []
+        for step, action in zip(self.plan.steps, self._actions, strict=True):
+            self._at = None if isinstance(step, Host) else step.device
+            event = action()
+            if self.recording:
+                events.append(event)
+        return events
 
     @property
     def busy(self) -> bool:
@@ -240,7 +250,8 @@ class Executor:
 
     def _wait(self) -> None:
         """Wait until no device reads or writes the arrays of this run any more."""
-        for queue in self._queues.values():
+        for device, queue in self._queues.items():
+            self._at = device
             queue.finish()
         self._copies.clear()
 
@@ -284,28 +295,25 @@ class Executor:
 
     def _finish(self) -> None:
         if self._timeout_s is not None:
-            markers = [opencl().enqueue_marker(queue) for queue in self._queues.values()]
+            markers = {device: opencl().enqueue_marker(queue) for device, queue in self._queues.items()}
             for queue in self._queues.values():
                 queue.flush()
-            for marker in markers:
+            for device, marker in markers.items():
+                self._at = device
                 self._poll(marker)
         self._wait()
 
-    def _await(self, event: Any) -> None:
+    def _await(self, event: Any, device: str) -> None:
         """Wait for an event of another device in the midst of a run."""
+        before, self._at = self._at, device
         if self._timeout_s is None:
             event.wait()
         else:
             self._poll(event)
+        self._at = before
 
     def _poll(self, event: Any) -> None:
-        complete = opencl().command_execution_status.COMPLETE
-        while event.command_execution_status > complete:
-            if time.monotonic() - self._started > self._timeout_s:
-                raise DeadlineError(
-                    f"the run did not finish within timeout_s = {self._timeout_s}; raise it, or use a faster device"
-                )
-            time.sleep(POLL_S)
+        waiting.poll(event, self._started, self._timeout_s)
 
     def _result(self, tensor: str, taken: set[str]) -> np.ndarray:
         array = self._host[tensor]

@@ -37,7 +37,7 @@ import numpy as np
 
 from clnn.errors import DeadlineError, DeviceError, ForkError, UsageError
 from clnn.plan import Plan
-from clnn.runtime import probe, scratch, shared_memory
+from clnn.runtime import probe, quarantine, scratch, shared_memory
 from clnn.runtime.discovery import IsolatedDevice
 
 FIRST_LIMIT_S = 300.0
@@ -93,6 +93,7 @@ class IsolatedWorker:
     def __init__(self, plan: Plan, device: IsolatedDevice, cache_dir: str | os.PathLike[str] | None = None,
                  timeout_s: float | None = None) -> None:
         self.device = device.info.id
+        self._used = [device]
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._number = 0
@@ -121,8 +122,9 @@ class IsolatedWorker:
         with self._lock:
             if self._closed:
                 raise UsageError(f"the worker on {self.device} is closed; make a new session")
+            quarantine.check(self._used)
             if self._failure:
-                raise DeviceError(self._failure)
+                raise self._failed(DeviceError(self._failure))
             beside = {name: array for name, array in feeds.items()
                       if not shared_memory.put(self._arrays.get(("feed", name)), array)}
             started = time.monotonic()
@@ -146,10 +148,16 @@ class IsolatedWorker:
                 answered, answer = self._child.answer(limit_s)
         except (DeviceError, DeadlineError) as error:
             self._failure = str(error)
-            raise
+            raise self._failed(error) from None
         if isinstance(answer, Exception):
-            raise answer
+            raise self._failed(answer)
         return answer
+
+    def _failed(self, error: Exception) -> Exception:
+        """``error`` with the name of the device, if it is one about devices."""
+        if isinstance(error, DeviceError | DeadlineError):
+            error.device = self.device
+        return error
 
     def _limit_s(self) -> float:
         if self._timeout_s is not None:

@@ -13,7 +13,7 @@ Action = Callable[..., Any]
 
 
 def order(
-    steps: Sequence[Step], actions: Sequence[Action], queues: Mapping[str, Any], wait: Callable[[Any], None]
+    steps: Sequence[Step], actions: Sequence[Action], queues: Mapping[str, Any], wait: Callable[[Any, str], None]
 ) -> list[Callable[[], Any]]:
     """Actions that enqueue the steps one after the other, each once the steps that it waits for let it start.
 
@@ -22,7 +22,7 @@ def order(
 
     Args:
         actions: enqueue each step; all but those of host steps return an event and take ``wait_for``, a list of them.
-        wait: waits for an event.
+        wait: waits for an event of the device of this id.
     """
     events: list[Any] = [None] * len(steps)
     awaited = {other for step in steps for other in step.waits_for}
@@ -35,7 +35,7 @@ def order(
             continue
         others = [other for other in step.waits_for if not isinstance(steps[other], Host)]
         same = [other for other in others if context[steps[other].device] == context[step.device]]
-        foreign = [other for other in others if other not in same]
+        foreign = [(other, steps[other].device) for other in others if other not in same]
         keep = index if index in awaited else None
         ordered.append(partial(_enqueue, action, queues[step.device], events, same, foreign, keep, wait))
     if len(set(context.values())) == 1:
@@ -58,12 +58,12 @@ def _enqueue(
     queue: Any,
     events: list[Any],
     same: Sequence[int],
-    foreign: Sequence[int],
+    foreign: Sequence[tuple[int, str]],
     keep: int | None,
-    wait: Callable[[Any], None],
+    wait: Callable[[Any, str], None],
 ) -> Any:
-    for other in foreign:
-        wait(events[other])
+    for other, device in foreign:
+        wait(events[other], device)
     event = action(wait_for=[events[other] for other in same]) if same else action()
     queue.flush()
     if keep is not None:

@@ -138,9 +138,11 @@ class ProgramCache:
         try:
             program.build(_joined(options), [opened.device])
         except cl.Error as error:
-            raise BuildError(f"{name} does not build on {opened.info.id} ({opened.info.name}) with options "
-                             f"'{' '.join(options)}': {first_line(program, opened.device, error)}; update the driver "
-                             "or use another device") from error
+            failure = BuildError(f"{name} does not build on {opened.info.id} ({opened.info.name}) with options "
+                                 f"'{' '.join(options)}': {first_line(program, opened.device, error)}; update the "
+                                 "driver or use another device")
+            failure.device = opened.info.id
+            raise failure from error
         self.built += 1
         entry = _Entry(key, opened, text, _joined(options), program, pocl.new_folder(before), -1)
         if not compiles_at_launch(opened):

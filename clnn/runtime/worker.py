@@ -10,6 +10,7 @@ import numpy as np
 
 from clnn.errors import UsageError
 from clnn.plan import Plan
+from clnn.runtime import quarantine
 from clnn.runtime.balance import Balance
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.executor import Executor, LoadedPlan
@@ -64,6 +65,7 @@ class LocalWorker:
                  timeout_s: float | None = None) -> None:
         self.device = ",".join(plan.used_devices) or HOST
         self.plan = plan
+        self._used = [devices[device] for device in plan.used_devices]
         self._loaded = LoadedPlan(plan, devices, programs)
         self._timeout_s = timeout_s
         self._balance = Balance() if plan.lowered.schedule.teams else None
@@ -78,6 +80,7 @@ class LocalWorker:
         pool = self._pool
         if pool is None:
             raise UsageError(f"the worker on {self.device} is closed; make a new session")
+        quarantine.check(self._used)
         with pool.take() as executor:
             if self._balance is None:
                 return executor.run(feeds, outputs)

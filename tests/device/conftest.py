@@ -6,7 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from clnn.runtime import selection
+from clnn.runtime import discovery, selection
+
+PAIR = ("pocl:0", "intel:0")
+
+
+@pytest.fixture
+def pair() -> tuple[str, str]:
+    """Devices of two drivers."""
+    usable = {info.id for info in discovery.devices() if info.usable}
+    if not usable.issuperset(PAIR):
+        pytest.skip(f"needs {' and '.join(PAIR)}")
+    return PAIR
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_unknown_key_is_named():
 @pytest.mark.parametrize(
     "bad",
     [{"precision": "half"}, {"threads": 0}, {"threads": True}, {"threads": "2"}, {"timeout_s": 0}, {"timeout_s": "1"},
-     {"timeout_s": True}, {"cache_dir": 5}],
+     {"timeout_s": True}, {"verify": "on"}, {"verify": None}, {"cache_dir": 5}],
 )
 def test_bad_values(bad: dict):
     with pytest.raises(UsageError, match=next(iter(bad))):
