@@ -128,6 +128,13 @@ class Executor:
             self._avoided = affinity.pinned_cores(loaded.devices[device] for device in others)
             self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
+    def adopt(self, plan: Plan) -> None:
+        """Take over a plan that differs from the own one in the shares of devices alone, if it does."""
+        if plan is not self.plan:
+            self.plan = plan
+            with opencl_errors("preparing a run"):
+                self._bind()
+
     def rebound(self, steps: tuple[Step, ...]) -> Executor:
         """An executor of other steps over the same memory and queues; only one of the two may run at a time.
 

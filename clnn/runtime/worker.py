@@ -67,13 +67,9 @@ class LocalWorker:
         self.plan = plan
         self._used = [devices[device] for device in plan.used_devices]
         self._loaded = LoadedPlan(plan, devices, programs)
-        self._timeout_s = timeout_s
         self._balance = Balance() if plan.lowered.schedule.teams else None
-        self._pool: ExecutorPool | None = self._new_pool()
-
-    def _new_pool(self) -> ExecutorPool:
-        loaded, timeout_s, profile = self._loaded, self._timeout_s, self._balance is not None
-        return ExecutorPool(lambda: Executor(loaded, timeout_s, profile))
+        profile = self._balance is not None
+        self._pool: ExecutorPool | None = ExecutorPool(lambda: Executor(self._loaded, timeout_s, profile))
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         """See :class:`Worker`."""
@@ -84,19 +80,19 @@ class LocalWorker:
         with pool.take() as executor:
             if self._balance is None:
                 return executor.run(feeds, outputs)
+            executor.adopt(self.plan)
             executor.recording = self._balance.wants_times()
             results = executor.run(feeds, outputs)
-        if executor.recording and executor.plan is self.plan:
-            self._rebalance(self._balance, executor.timings_ms)
+            if executor.recording and executor.plan is self.plan:
+                self._rebalance(self._balance, executor.timings_ms)
         return results
 
     def _rebalance(self, balance: Balance, timings_ms: Sequence[tuple[float, float]]) -> None:
         """Go on with better shares once what was measured tells of some."""
         better = balance.note(self.plan, [end - begin for begin, end in timings_ms])
-        if better is not None and self._pool is not None:
+        if better is not None:
             log.info("layers are shared anew among %s, as measured", self.device)
             self.plan, self._loaded = better, self._loaded.with_shares_of(better)
-            self._pool = self._new_pool()
 
     def close(self) -> None:
         """See :class:`Worker`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 import clnn
 from clnn.runtime import history
 from clnn.schedule import auto
@@ -12,11 +10,11 @@ from tests.device.test_streams import pair  # noqa: F401  (a fixture)
 from tests.support import relative_error
 
 
-@pytest.mark.parametrize("height", [12, 48])
-def test_a_session_tells_what_decided_and_the_next_one_remembers(pair, tmp_path, monkeypatch, height):  # noqa: F811
+def test_a_session_tells_what_decided_and_the_next_one_remembers(pair, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(auto, "HOPELESS", float("inf"))  # predictions leave all to the trial
     monkeypatch.setattr(auto, "CLEAR", 0.0)
-    model, x = small_network(height, 10), picture(height=height)
+    monkeypatch.setattr(auto, "DOUBT", float("inf"))  # other work on the machine is no reason for another trial
+    model, x = small_network(12, 10), picture(height=12)
     options = {"cache_dir": str(tmp_path)}
     with clnn.InferenceSession(model, devices="pocl") as one:
         (expected,) = one.run(None, {"x": x})
