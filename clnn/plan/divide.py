@@ -18,12 +18,18 @@ PATCHWORK = 0.15
 
 @dataclass(frozen=True)
 class Part:
-    """What one device runs of a launch, and the share of its work that this is; ``reason`` is for people."""
+    """What one device runs of a launch, and the share of its work that this is; ``reason`` is for people.
+
+    ``axis`` is the dimension along which the launch was cut, ``None`` where it was along none or two, and ``units`` how
+    many compute units the device has.
+    """
 
     device: str
     launch: Launch
     share: float
     reason: str = ""
+    axis: int | None = None
+    units: int = 1
 
 
 def divide(
@@ -44,13 +50,15 @@ def divide(
     if not ways:
         return (Part(members[best].id, launch, 1.0, "whole: it cannot be cut"),)
     # The last of many work-groups, which may be a small one, matters less.
-    way = min(ways, key=lambda way: (way.slowest_ms * (1.0 + PATCHWORK * way.is_patchwork), -way.groups))
+    way = min(
+        ways, key=lambda way: (way.slowest_ms * (1.0 + PATCHWORK * way.is_patchwork), way.axis is None, -way.groups)
+    )
     cut_ms = way.slowest_ms + max(model.sync_ms for model in models)
     if cut_ms >= whole_ms[best]:
         return (Part(members[best].id, launch, 1.0, f"whole: {whole_ms[best]:.3f} ms, cut {cut_ms:.3f}"),)
     reason = f"cut: {cut_ms:.3f} ms, whole {whole_ms[best]:.3f}"
     return tuple(
-        Part(member.id, piece, size / way.groups, reason)
+        Part(member.id, piece, size / way.groups, reason, way.axis, member.compute_units)
         for member, pieces in zip(members, way.pieces, strict=True)
         for piece, size in pieces
     )
@@ -66,12 +74,14 @@ def _orders(launch: Launch) -> list[tuple[int, ...]]:
 class _Way:
     """A way to cut a launch: of its work-groups in some order, each device gets a run.
 
-    ``pieces`` are the launches of each device, with their numbers of work-groups; ``groups`` counts all.
+    ``pieces`` are the launches of each device, with their numbers of work-groups; ``groups`` counts all. ``axis`` is
+    the one dimension along which it is cut, if it is one.
     """
 
     pieces: tuple[tuple[tuple[Launch, int], ...], ...]
     groups: int
     slowest_ms: float
+    axis: int | None
 
     @property
     def is_patchwork(self) -> bool:
@@ -99,7 +109,7 @@ class _Way:
             for own, count, model in zip(pieces, counts, models, strict=True)
             if count
         )
-        return cls(pieces, groups, slowest_ms)
+        return cls(pieces, groups, slowest_ms, order[0] if len(order) == 1 else None)
 
 
 def _run(

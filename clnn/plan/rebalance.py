@@ -67,7 +67,7 @@ def _recut(
     launch: Launch, parts: Sequence[Part], times_ms: Sequence[float]
 ) -> tuple[tuple[Part, ...] | None, float]:
     """New parts in proportion to the speeds that the old ones showed, and the time that the slowest then takes."""
-    axis = _axis(launch, parts)
+    axis = parts[0].axis
     if axis is None or min(times_ms) <= 0.0:
         return None, 0.0
     speeds = [part.share / ms for part, ms in zip(parts, times_ms, strict=True)]
@@ -77,26 +77,7 @@ def _recut(
         return None, 0.0
     new, start = [], 0
     for part, count in zip(parts, counts, strict=True):
-        share = count / groups
-        new.append(replace(part, launch=launch.part(axis, start, start + count), share=share, reason="as measured"))
+        piece = launch.part(axis, start, start + count, part.units)
+        new.append(replace(part, launch=piece, share=count / groups, reason="as measured"))
         start += count
     return tuple(new), max(count / groups / speed for count, speed in zip(counts, speeds, strict=True))
-
-
-def _axis(launch: Launch, parts: Sequence[Part]) -> int | None:
-    """The one dimension along which a launch was cut; ``None`` where devices got several rectangles."""
-    if len({part.device for part in parts}) < len(parts):
-        return None
-    starts = [part.share for part in parts]
-    for axis in launch.kernel.cuts:
-        if axis >= len(launch.global_size):
-            continue
-        groups, begin = launch.groups(axis), 0
-        cut = []
-        for share in starts:
-            count = round(share * groups)
-            cut.append(launch.part(axis, begin, begin + count) if count else None)
-            begin += count
-        if [part.launch for part in parts] == cut:
-            return axis
-    return None
