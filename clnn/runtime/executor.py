@@ -129,7 +129,7 @@ class Executor:
             self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
     def adopt(self, plan: Plan) -> None:
-        """Take over a plan that differs from the own one in the shares of devices alone, if it does."""
+        """Take over a plan that differs from the own one in its steps alone, if it does; see ``rebound``."""
         if plan is not self.plan:
             self.plan = plan
             with opencl_errors("preparing a run"):
@@ -141,9 +141,7 @@ class Executor:
         The steps launch programs, and name tensors and devices, that the plan has already.
         """
         other = copy.copy(self)
-        other.plan = replace(self.plan, steps=steps)
-        with opencl_errors("preparing a run"):
-            other._bind()
+        other.adopt(replace(self.plan, steps=steps))
         return other
 
     def _prepare(self, step: Step, loaded: LoadedPlan) -> Callable[[], Any]:
