@@ -30,6 +30,8 @@ POLICIES = ("single", "split", "heft", "batch", "pipeline")
 STREAMS = ("batch", "pipeline")
 IMAGES = 32
 """Length of a stream."""
+SETTLING_RUNS = 4
+"""Pairs of runs in which a split finds its shares."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class Comparison:
 
 
 def compare(
-    platform: str, model: Path, dims: dict[str, int], policies: Sequence[str], rounds: int, seconds: float
+    platform: str, model: Path, dims: dict[str, int], policies: Sequence[str], rounds: int, turns: int
 ) -> list[Comparison]:
-    """Simulate and measure a network by these policies; each round measures for so many seconds."""
+    """Simulate and measure a network by these policies, which take so many turns in each round."""
     reference = f"#{platform}"
     opened = selection.select(None, reference)
     modelling.machine(opened, measure_missing=True)
@@ -68,8 +70,7 @@ def compare(
             for (policy, devices), own in zip(ways, simulated, strict=True):
                 (found,) = simulate_network(str(model), dims, devices, policy, reference, _images(policy))
                 own.append(found.timeline.duration_ms / _images(policy))
-            ends = time.perf_counter() + seconds
-            while time.perf_counter() < ends:
+            for _ in range(turns):
                 for run, own in zip(runs, measured, strict=True):
                     own.append(run())
     return [Comparison(platform, model.stem, *way, *map(statistics.median, times))
@@ -102,8 +103,8 @@ def _prepare(
             session.run(None, feeds)
         return (time.perf_counter() - started) * 1e3 / _images(policy)
 
-    run()
-    run()
+    for _ in range(1 if policy in STREAMS else SETTLING_RUNS):
+        run()
     return run
 
 
@@ -135,14 +136,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE", help="size of a symbolic dimension")
     parser.add_argument("--rounds", type=int, default=3, help="per network (default: 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of measuring per round (default: 2)")
+    parser.add_argument("--turns", type=int, default=7, help="of all policies per round (default: 7)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append a line per comparison to FILE")
     parser.add_argument("--report", nargs="+", type=Path, default=[], metavar="FILE", help="print what --json wrote")
     options = parser.parse_args(arguments)
     dims = {name: int(size) for name, _, size in (each.partition("=") for each in options.dim)}
     found = [Comparison(**json.loads(line)) for file in options.report for line in file.read_text().splitlines()]
     for model in options.networks:
-        new = compare(options.platform, model, dims, options.policies, options.rounds, options.seconds)
+        new = compare(options.platform, model, dims, options.policies, options.rounds, options.turns)
         found += new
         if options.json:
             with options.json.open("a") as file:

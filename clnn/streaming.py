@@ -131,7 +131,7 @@ class Streams:
                 self._workers.popitem()[1].close()
 
     def _costs(self) -> CostModel:
-        return CostModel(self._machine())
+        return CostModel(self._machine().at_once)
 
     def _check_present(self) -> None:
         if not self._roster.present:

@@ -121,11 +121,19 @@ class Link:
 class MachineModel:
     """The models of all devices of a machine, by id, and its links by (source, destination).
 
-    A pair without a link of its own goes through the host, if there are links to and from it.
+    A pair without a link of its own goes through the host, if there are links to and from it. ``crowded`` has the
+    models of devices while all others work as well, which takes memory bandwidth, caches and cores from them; those
+    that it has not take as long as ever.
     """
 
     devices: Mapping[str, DeviceModel] = field(default_factory=dict)
     links: Mapping[tuple[str, str], Link] = field(default_factory=dict)
+    crowded: Mapping[str, DeviceModel] = field(default_factory=dict)
+
+    @property
+    def at_once(self) -> MachineModel:
+        """The machine while all of its devices work."""
+        return replace(self, devices={**self.devices, **self.crowded}, crowded={})
 
     def model(self, info: DeviceInfo) -> DeviceModel:
         """The model of a device; the roofline of its two figures, or of a guess at them, where there is none."""

@@ -42,7 +42,7 @@ def cut_launches(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> Lower
     parts = {}
     for team in lowered.schedule.teams.values():
         members = [devices[member] for member in team.members]
-        models = [lowered.machine.model(member) for member in members]
+        models = [lowered.machine.at_once.model(member) for member in members]
         for node in lowered.graph.nodes:
             if lowered.schedule.place(node.name) == team.id:
                 parts[node.name] = divide_node(lowered.lowered[node.name], members, models)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from clnn.devices.model import MachineModel, Work
 from clnn.plan.types import Copy, Host, Plan, Run, Step
 from clnn.schedule import HOST
-from clnn.schedule.timeline import Event, Task, Timeline, link_name, run_tasks, summarise
+from clnn.schedule.timeline import Event, Task, Timeline, link_name, run_tasks, shared_time, summarise
 
 
 def simulate(plan: Plan, machine: MachineModel) -> Timeline:
@@ -30,8 +31,19 @@ def run(steps: Sequence[Task], plan: Plan, machine: MachineModel) -> tuple[Event
 
 
 def tasks(plan: Plan, machine: MachineModel) -> list[Task]:
-    """The steps of a plan as tasks, in their order."""
-    return [_task(step, plan, machine) for step in plan.steps]
+    """The steps of a plan as tasks, in their order.
+
+    A kernel that runs while other devices work takes longer than alone, for the share of its time for which they do.
+    """
+    alone = [_task(step, plan, machine) for step in plan.steps]
+    if len(plan.used_devices) == 1 or not machine.crowded:
+        return alone
+    crowded = [_task(step, plan, machine.at_once) for step in plan.steps]
+    shares = shared_time(run(crowded, plan, machine))
+    return [
+        replace(slow, duration_ms=task.duration_ms + share * (slow.duration_ms - task.duration_ms))
+        for task, slow, share in zip(alone, crowded, shares, strict=True)
+    ]
 
 
 def _task(step: Step, plan: Plan, machine: MachineModel) -> Task:

@@ -37,7 +37,7 @@ class CostModel:
         """
         if source == destination or not tensor.is_static:
             return 0.0
-        models = [self.machine.model(device) for device in (source, destination) if device is not None]
+        models = [self.machine.at_once.model(device) for device in (source, destination) if device is not None]
         sync_ms = max(model.sync_ms for model in models)
         if all(device is None or device.host_memory for device in (source, destination)):
             return sync_ms
@@ -46,7 +46,7 @@ class CostModel:
 
     def team_ms(self, node: Node, graph: Graph, devices: Sequence[DeviceInfo]) -> float:
         """Predicted milliseconds of one node that is cut among devices in proportion to their speeds, if that pays."""
-        models = [self.machine.model(device) for device in devices]
+        models = [self.machine.at_once.model(device) for device in devices]
         works = [_work(node, graph.types, device) for device in devices]
         if None in works:
             return 0.0

@@ -7,8 +7,10 @@ discrete-event simulation. Times are milliseconds from the start of the first in
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 
 from clnn.devices.model import MachineModel
@@ -134,6 +136,45 @@ def run_tasks(tasks: Sequence[Task], begin_ms: float = 0.0, beside: str = "") ->
             free_ms[task.link] = finish_ms
         events.append(Event(task.name, task.link or task.queue, start_ms, finish_ms))
     return tuple(events)
+
+
+def shared_time(events: Sequence[Event]) -> list[float]:
+    """The share of each event's time, 0 to 1, in which other queues than its own, the host's apart, are occupied."""
+    tracks: dict[str, list[tuple[float, float]]] = {}
+    for event in events:
+        if event.track != HOST:
+            tracks.setdefault(event.track, []).append((event.start_ms, event.finish_ms))
+    others = {
+        own: _Spans(sorted(span for track, spans in tracks.items() if track != own for span in spans))
+        for own in (*tracks, HOST)
+    }
+    return [
+        (others[event.track].upto(event.finish_ms) - others[event.track].upto(event.start_ms)) / duration_ms
+        if (duration_ms := event.finish_ms - event.start_ms) > 0 else 0.0
+        for event in events
+    ]
+
+
+class _Spans:
+    """How much of the time up to some moment lies in any of the spans (start, end), which are sorted."""
+
+    def __init__(self, spans: Sequence[tuple[float, float]]) -> None:
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+        for start, end in spans:
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+        lengths = (end - start for start, end in zip(self._starts, self._ends, strict=True))
+        self._before = list(accumulate(lengths, initial=0.0))
+
+    def upto(self, moment: float) -> float:
+        """Milliseconds before ``moment`` that lie in a span."""
+        index = bisect_right(self._starts, moment)
+        late = max(0.0, self._ends[index - 1] - moment) if index else 0.0
+        return self._before[index] - late
 
 
 def run_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clnn import frontend, passes, plan, schedule
@@ -110,7 +110,7 @@ def find_machine(devices: str | None, platform: str | None) -> Machine:
         # Of an isolated device there are only the two figures.
         infos = [each.info if each.info.id in measured.devices else calibration.measure(each) for each in opened]
         models = {info.id: measured.model(info) for info in infos}
-        return Machine(infos, MachineModel(models, {**measured.links, **links}))
+        return Machine(infos, MachineModel(models, {**measured.links, **links}, measured.crowded))
     chosen = entry.pick(naming.split(devices) if devices else [])
     if chosen is None:
         there = ", ".join(device.id for device in entry.devices)
@@ -123,6 +123,8 @@ def _simulate(
     policy: str, graph: Graph, shapes: Mapping[str, tuple[int, ...]], machine: Machine, images: int
 ) -> Simulation:
     if policy in STREAMS:
+        if len(machine.infos) > 1:
+            machine = replace(machine, model=machine.model.at_once)
         simulate_stream = _simulate_batch if policy == "batch" else _simulate_pipeline
         plans, events = simulate_stream(graph, shapes, machine, images)
         return Simulation(policy, summarise(events, machine.model, images), max(map(_host_nodes, plans)))

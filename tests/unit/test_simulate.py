@@ -88,6 +88,17 @@ def test_devices_that_split_layers_wait_for_each_other():
     assert events[-1].finish_ms < 0.7 * alone_ms
 
 
+def test_devices_are_slower_while_others_work_too(conv):
+    kernel, work = Kernel("k", "k.cl").launch((), (1,)), Work("", 2e6, 0.0)
+    steps = (Run("n", "a", kernel, (), work), Run("m", "b", kernel, (), replace(work, operations=1e6)))
+    plan = replace(plan_of(conv), steps=steps)
+    alone, crowded = (DeviceModel({"": Curve.flat(rate)}, Curve.flat(1e9), launch_ms=0.0) for rate in (1e6, 0.5e6))
+    devices = dict.fromkeys(("a", "b"), alone)
+    durations_ms = [[task.duration_ms for task in tasks(plan, MachineModel(devices, crowded=slow))]
+                    for slow in ({}, dict.fromkeys(devices, crowded), {"b": crowded})]
+    assert durations_ms == [[2.0, 1.0], [3.0, 2.0], [2.0, 2.0]]
+
+
 def test_what_comes_after_a_node_on_the_host_waits_for_it(conv):
     plan = plan_of(conv)
     node = plan.graph.nodes[0]

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from clnn.devices.model import Curve, DeviceModel, MachineModel
-from clnn.schedule.timeline import Event, StageTimes, Task, run_batch, run_pipeline, run_tasks, summarise
+from clnn.schedule.timeline import (
+    Event,
+    StageTimes,
+    Task,
+    run_batch,
+    run_pipeline,
+    run_tasks,
+    shared_time,
+    summarise,
+)
 
 
 def spans(events, track=None):
@@ -125,3 +134,20 @@ def test_a_device_stands_still_while_the_thread_on_its_core_enqueues():
     alone, beside = run_tasks(tasks), run_tasks(tasks, beside="x")
     assert [event.finish_ms for event in alone] == [5.0, 3.0, 6.0]
     assert [event.finish_ms for event in beside] == [5.0, 3.0, 8.0]
+
+
+def test_time_is_shared_while_another_queue_is_occupied():
+    events = [
+        Event("a", "gpu0", 0.0, 4.0),
+        Event("b", "gpu1", 1.0, 2.0),
+        Event("c", "gpu1", 3.0, 6.0),
+        Event("d", "gpu2", 5.0, 7.0),
+        Event("nothing", "gpu0", 4.0, 4.0),
+        Event("e", "gpu0", 8.0, 9.0),
+        Event("host", "host", 0.0, 9.0),
+    ]
+    assert shared_time(events) == pytest.approx([2 / 4, 1.0, 2 / 3, 1 / 2, 0.0, 0.0, 8 / 9])
+
+
+def test_one_device_shares_no_time():
+    assert shared_time([Event("a", "gpu0", 0.0, 4.0), Event("b", "gpu0", 4.0, 5.0)]) == [0.0, 0.0]
