@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -217,7 +217,7 @@ class InferenceSession:
         return list(self._latest.used_devices)
 
     def plan(self) -> Plan:
-        """The plan of the latest new combination of input shapes; prints as a table.
+        """The plan of the latest new combination of input shapes, with the shares as they are now; prints as a table.
 
         Raises:
             UsageError: the network's shapes are symbolic and it has not run yet.
@@ -296,6 +296,12 @@ class InferenceSession:
             memory.return_to_system()
         return plan.without_weights(), worker
 
+    def _shared_anew(self, plan: Plan) -> None:
+        """Take note of other shares in a plan, if it is the latest."""
+        latest = self._latest
+        if latest is not None and latest.lowered.lowered is plan.lowered.lowered:
+            self._latest = replace(latest, steps=plan.steps, lowered=replace(latest.lowered, parts=plan.lowered.parts))
+
     def _unrecorded(self, shapes: tuple[tuple[int, ...], ...]) -> Worker | None:
         """The worker that is loaded for these shapes, for streams, in which runs on other devices hold up its own."""
         worker = self._plans.get(shapes)
@@ -321,7 +327,7 @@ class InferenceSession:
         # An isolated device is alone in its plan. What needs no device runs here, unless there is only a child.
         used = plan.used_devices or tuple(here or devices)[:1]
         if used[0] in here:
-            return LocalWorker(plan, here, self._programs, self._options.timeout_s)
+            return LocalWorker(plan, here, self._programs, self._options.timeout_s, self._shared_anew)
         return IsolatedWorker(plan, devices[used[0]], self._options.cache_dir, self._options.timeout_s)
 
 

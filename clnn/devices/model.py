@@ -94,7 +94,11 @@ class DeviceModel:
         """Time of a kernel with this work, without its launch."""
         rate = self.rates.get(work.kind) or self.rates.get("")
         arithmetic_ms = work.operations / rate.at(max(work.operations, 1.0)) if rate else 0.0
-        return max(arithmetic_ms, work.bytes / self.bandwidth.at(max(work.bytes, 1.0)))
+        return max(arithmetic_ms, self.moving_ms(work.bytes))
+
+    def moving_ms(self, nbytes: float) -> float:
+        """Time to move so many bytes in one launch."""
+        return nbytes / self.bandwidth.at(max(nbytes, 1.0))
 
     def slowed(self, factor: float) -> DeviceModel:
         """The model of a device that takes ``factor`` times as long for every kernel."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -176,7 +176,8 @@ def launch_product(product: Product, operands: Operands, epilogue: Epilogue, til
 def _launch_conv_gemm(product: Product, operands: Operands, epilogue: Epilogue, tile: Tile, units: int) -> Launch:
     blocks, panels = -(-product.window.rows // tile.m), -(-product.channels_out // tile.lanes)
     row_flops = 2 * tile.m * max(1, product.depth)
-    pixels_last = 4 * product.depth * product.channels_out * product.slices <= NEAR_BYTES
+    weights_bytes = 4 * product.depth * product.channels_out * product.slices
+    pixels_last = weights_bytes <= NEAR_BYTES
     if pixels_last:
         tiles = _tiles_per_item(row_flops * panels * tile.lanes, -(-blocks // (8 * units)))
     else:
@@ -184,8 +185,12 @@ def _launch_conv_gemm(product: Product, operands: Operands, epilogue: Epilogue, 
     size = (-(-blocks // tiles), panels)
     args = _arguments(product, operands, epilogue, (product.window.rows, tiles, int(pixels_last)))
     params = {"TILE_M": tile.m, "TILE_N": tile.lanes // VECTOR}
-    size = (*(size[::-1] if pixels_last else size), product.slices)
-    return CONV_GEMM.launch(args, size, (1, 1, 1), **params, **epilogue.params)
+    # Each pixel about once: taps find in the cache what those before them have read.
+    common = (weights_bytes, 4 * product.window.rows * product.channels_in)
+    if pixels_last:
+        size, common = size[::-1], common[::-1]
+    launch = CONV_GEMM.launch(args, (*size, product.slices), (1, 1, 1), **params, **epilogue.params)
+    return replace(launch, common_bytes=(*common, 0))
 
 
 def _arguments(product: Product, operands: Operands, epilogue: Epilogue, blocking: tuple[int, ...]) -> tuple[Arg, ...]:

@@ -110,7 +110,9 @@ class Span:
 class Launch:
     """One launch: a configured kernel, its arguments in order and its index space, which begins at ``offset``.
 
-    ``span`` is a dimension that can be cut finer than between the work-groups.
+    ``span`` is a dimension that can be cut finer than between the work-groups. ``common_bytes`` are, by dimension,
+    those that all work-groups along it read: parts that are cut there read them each. Where nothing is said they count
+    as 0.
     """
 
     kernel: Kernel
@@ -120,6 +122,7 @@ class Launch:
     local_size: tuple[int, ...] | None = None
     offset: tuple[int, ...] | None = None
     span: Span | None = None
+    common_bytes: tuple[int, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:

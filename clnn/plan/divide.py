@@ -104,8 +104,10 @@ class _Way:
             tuple(_run(launch, order, end - count, end, member.compute_units))
             for count, end, member in zip(counts, ends, members, strict=True)
         )
+        common = sum(launch.common_bytes[axis] for axis in order) if launch.common_bytes else 0
         slowest_ms = max(
             len(own) * model.launch_ms + model.work_ms(work.part(count / groups))
+            + model.moving_ms(common * (1 - count / groups))
             for own, count, model in zip(pieces, counts, models, strict=True)
             if count
         )

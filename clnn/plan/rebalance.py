@@ -10,8 +10,10 @@ from clnn.kernels import Launch
 from clnn.plan.divide import Part
 from clnn.plan.types import Plan, Run
 
-LEAST_GAIN = 0.02
-"""Share of the time of all cut launches that new cuts must save to be worth making."""
+LEAST_GAIN = 0.03
+"""Share of the time of a launch that another cut must save: less is noise."""
+WORTH = 0.003
+"""Share of the time of all cut launches that other cuts must save to be worth making."""
 
 
 def rebalance(plan: Plan, times_ms: Sequence[float]) -> Plan | None:
@@ -32,7 +34,7 @@ def rebalance(plan: Plan, times_ms: Sequence[float]) -> Plan | None:
         new, slowest_ms = _recut(plan.lowered.lowered[node].launches[position], old, [times_ms[i] for i in indices])
         was_ms = max(times_ms[index] for index in indices)
         before_ms += was_ms
-        if new is None or slowest_ms >= was_ms:
+        if new is None or slowest_ms > (1.0 - LEAST_GAIN) * was_ms:
             continue
         saved_ms += was_ms - slowest_ms
         launches = list(parts[node])
@@ -42,7 +44,7 @@ def rebalance(plan: Plan, times_ms: Sequence[float]) -> Plan | None:
             work = steps[index].work
             scaled = work and work.part(after.share / before.share)
             steps[index] = replace(steps[index], launch=after.launch, work=scaled)
-    if saved_ms <= LEAST_GAIN * before_ms:
+    if saved_ms <= WORTH * before_ms:
         return None
     return replace(plan, steps=tuple(steps), lowered=replace(plan.lowered, parts=parts))
 

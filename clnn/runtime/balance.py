@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections.abc import Sequence
 
@@ -10,8 +9,8 @@ from clnn.plan import Plan
 from clnn.plan.rebalance import rebalance
 
 WARM_UP_RUNS = 2
-SAMPLES = 3
-"""Runs whose times are looked at together, as one may be disturbed."""
+SAMPLES = 5
+"""Runs whose times are looked at together: the shortest of each step counts, as other work only makes it longer."""
 PERIOD_RUNS = 50
 """Runs after which the shares are looked at again."""
 
@@ -39,6 +38,6 @@ class Balance:
             self._samples.append(times_ms)
             if len(self._samples) < SAMPLES:
                 return None
-            medians = [statistics.median(own) for own in zip(*self._samples, strict=True)]
+            shortest_ms = [min(own) for own in zip(*self._samples, strict=True)]
             self._samples.clear()
-        return rebalance(plan, medians)
+        return rebalance(plan, shortest_ms)

@@ -118,22 +118,24 @@ class Executor:
                     self._buffers[device].update(placed)
             self._bind()
 
-    def _bind(self) -> None:
-        loaded = self._loaded
-        self._actions = [self._prepare(step, loaded) for step in self.plan.steps]
+    def _bind(self, before: Sequence[Step] = ()) -> None:
+        """Prepare all steps, but those that are the same as ``before`` only in their order with others."""
+        known = {id(step): action for step, action in zip(before, self._prepared, strict=True)} if before else {}
+        self._prepared = [known.get(id(step)) or self._prepare(step, self._loaded) for step in self.plan.steps]
+        self._actions = self._prepared
         self._avoided: frozenset[int] = frozenset()
         if len(self.plan.used_devices) > 1:
             # But not off those of the device that is given its work last: then all others are at work already.
             *others, _ = self.plan.used_devices
-            self._avoided = affinity.pinned_cores(loaded.devices[device] for device in others)
+            self._avoided = affinity.pinned_cores(self._loaded.devices[device] for device in others)
             self._actions = order(self.plan.steps, self._actions, self._queues, self._await)
 
     def adopt(self, plan: Plan) -> None:
         """Take over a plan that differs from the own one in its steps alone, if it does; see ``rebound``."""
         if plan is not self.plan:
-            self.plan = plan
+            before, self.plan = self.plan.steps, plan
             with opencl_errors("preparing a run"):
-                self._bind()
+                self._bind(before)
 
     def rebound(self, steps: tuple[Step, ...]) -> Executor:
         """An executor of other steps over the same memory and queues; only one of the two may run at a time.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +55,7 @@ class LocalWorker:
         devices: the opened devices of the plan, by id.
         programs: where kernels are built.
         timeout_s: seconds after which a run is given up; ``None``: never.
+        on_new_shares: called with the plan when a team goes on with other shares than before.
 
     Raises:
         BuildError: a driver refuses a kernel.
@@ -62,13 +63,14 @@ class LocalWorker:
     """
 
     def __init__(self, plan: Plan, devices: Mapping[str, OpenDevice], programs: ProgramCache,
-                 timeout_s: float | None = None) -> None:
+                 timeout_s: float | None = None, on_new_shares: Callable[[Plan], None] = lambda plan: None) -> None:
         self.device = ",".join(plan.used_devices) or HOST
         self.plan = plan
         self._used = [devices[device] for device in plan.used_devices]
         self._loaded = LoadedPlan(plan, devices, programs)
         self._balance = Balance() if plan.lowered.schedule.teams else None
         profile = self._balance is not None
+        self._on_new_shares = on_new_shares
         self._pool: ExecutorPool | None = ExecutorPool(lambda: Executor(self._loaded, timeout_s, profile))
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
@@ -93,6 +95,7 @@ class LocalWorker:
         if better is not None:
             log.info("layers are shared anew among %s, as measured", self.device)
             self.plan, self._loaded = better, self._loaded.with_shares_of(better)
+            self._on_new_shares(better)
 
     def close(self) -> None:
         """See :class:`Worker`."""

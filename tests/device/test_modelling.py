@@ -61,7 +61,7 @@ def test_a_network_never_measured_is_predicted_in_its_order_of_magnitude(opened)
         executor.run(feeds, graph.outputs)
         times_ms.append((time.perf_counter() - started) * 1e3)
     for predicted_ms in (simulate(planned, machine).duration_ms, scheduled.predicted_ms):
-        # Other work on the machine may have slowed down either measurement; benchmarks/simulation.py tells how good it is.
+        # Other work may have slowed down either measurement; benchmarks/simulation.py tells how good it is.
         assert 0.2 < predicted_ms / statistics.median(times_ms) < 5.0
 
 
