@@ -76,5 +76,7 @@ def test_some_runs_of_each_period_are_timed(plan: Plan):
     one = [False] * WARM_UP_RUNS + [True] * SAMPLES + [False] * (PERIOD_RUNS - WARM_UP_RUNS - SAMPLES)
     assert timed == one + one
     even, uneven = times_ms(plan, 1.0), times_ms(plan, 3.0)
-    notes = [balance.note(plan, each) for each in (uneven, even, even, uneven, uneven, even)]
-    assert [note is not None for note in notes] == [False] * 5 + [True], "one disturbed run changes nothing"
+    disturbed = [uneven] * (SAMPLES - 1) + [even]
+    notes = [balance.note(plan, each) for each in (*disturbed, *[uneven] * SAMPLES)]
+    changed = [False] * (2 * SAMPLES - 1) + [True]
+    assert [note is not None for note in notes] == changed, "runs that other work slows down change nothing"
