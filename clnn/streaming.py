@@ -30,6 +30,9 @@ from clnn.stages import balanced_stages, close
 MAX_WORKERS = 32
 """Workers kept, one per device and combination of input shapes; the least recently used one goes first."""
 
+OVERLAPPED = 2
+"""Inferences under way at once on a device with a memory of its own: one computes, another one is copied."""
+
 Shapes = tuple[tuple[int, ...], ...]
 MakeWorker = Callable[[Plan], Worker]
 
@@ -98,7 +101,8 @@ class Streams:
             return
         window = Window((check_feeds(self._source, each) for each in feeds), len(self._roster.present))
         workers = [self._any_shape[device] for device in self._roster.present]
-        yield from stream_batch(window, workers, self._roster, outputs)
+        apart = [name for name, each in self._here.items() if not each.info.host_memory]
+        yield from stream_batch(window, workers, self._roster, outputs, dict.fromkeys(apart, OVERLAPPED))
 
     def run(self, outputs: Sequence[str], arrays: Feeds) -> list[np.ndarray]:
         """Run one inference on the device that will be through with it, and what it is at, before the others."""

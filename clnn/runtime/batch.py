@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,19 +25,38 @@ LOOK_AGAIN_MS = 1.0
 
 
 def stream_batch(
-    window: Window, workers: Sequence[Worker], roster: Roster, outputs: Sequence[str]
+    window: Window,
+    workers: Sequence[Worker],
+    roster: Roster,
+    outputs: Sequence[str],
+    at_once: Mapping[str, int] | None = None,
 ) -> Iterator[list[np.ndarray]]:
     """Run the inferences of a window, each whole on one of the workers, and yield the results in order.
+
+    Args:
+        at_once: by device, how many inferences are under way on it at once, if not one.
 
     Raises:
         ClnnError: all workers were lost (of the type of the last loss), or an inference is wrong.
     """
-    batch = Batch(window, workers, roster, outputs)
+    batch = Batch(window, workers, roster, outputs, at_once or {})
     try:
         yield from window.results()
     finally:
         window.close()
         batch.stop()
+
+
+@dataclass(frozen=True)
+class _Running:
+    """An inference on a device, since the moment ``started_s``."""
+
+    device: str
+    index: int
+    started_s: float
+
+    def elapsed_ms(self, now_s: float) -> float:
+        return (now_s - self.started_s) * 1e3
 
 
 class Batch:
@@ -43,17 +65,33 @@ class Batch:
     The first worker begins at once. Others of unknown speed are timed first, on the side, lest a slow one holds up a
     stream that is short. What takes a device much longer than usual, as one does that hangs, is also run by another one
     that has nothing else to do; the first result counts.
+
+    A thread runs one inference at a time. A device with a memory of its own has several: while it computes for one,
+    the inputs of another are copied to it and the outputs of a third from it.
     """
 
-    def __init__(self, window: Window, workers: Sequence[Worker], roster: Roster, outputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        window: Window,
+        workers: Sequence[Worker],
+        roster: Roster,
+        outputs: Sequence[str],
+        at_once: Mapping[str, int],
+    ) -> None:
         self._window = window
         self._roster = roster
         self._outputs = outputs
-        self._running: dict[str, tuple[int, float]] = {}  # by device: which inference, since when
+        self._at_once = {worker.device: at_once.get(worker.device, 1) for worker in workers}
+        self._running: dict[threading.Thread, _Running] = {}
         self._timing = {worker.device for worker in workers[1:]} - set(roster.item_ms())
+        self._timers: set[threading.Thread] = set()
         self._look_ahead()
-        threads = start_threads(self._work, workers)
-        self._threads = {worker.device: thread for worker, thread in zip(workers, threads, strict=True)}
+        self._threads: list[threading.Thread] = []
+        self._start(self._begin, workers)
+
+    def _start(self, work: Callable[[Worker], None], workers: Sequence[Worker]) -> None:
+        with self._window.changed:
+            self._threads += start_threads(work, workers)
 
     def stop(self) -> None:
         """Wait for the threads, which end when the window is closed and they have finished what they are at.
@@ -62,15 +100,15 @@ class Batch:
         needs their results.
         """
         with self._window.changed:
-            useless = {device for device, (index, _) in self._running.items() if index not in self._window.taken}
-            useless |= self._timing
-        for device, thread in self._threads.items():
-            if device not in useless:
-                thread.join()
+            useless = {thread for thread, run in self._running.items() if run.index not in self._window.taken}
+            useful = [thread for thread in self._threads if thread not in useless | self._timers]
+        for thread in useful:
+            thread.join()
 
     def _time(self, worker: Worker) -> bool:
         """Find out how long an inference takes on a device, from its second one; whether it can be used."""
-        window = self._window
+        window, me = self._window, threading.current_thread()
+        self._timers.add(me)
         try:
             for _ in range(2):  # the first one completes the programs
                 feeds = window.first()
@@ -86,13 +124,19 @@ class Batch:
         except Exception:  # the inference's own, which is raised where it is run for its result
             log.debug("%s could not be timed", worker.device, exc_info=True)
         with window.changed:
+            self._timers.discard(me)
             self._timing.discard(worker.device)
             self._look_ahead()
         return True
 
-    def _work(self, worker: Worker) -> None:
+    def _begin(self, worker: Worker) -> None:
+        """The first thread of a device."""
         if worker.device in self._timing and not self._time(worker):
             return
+        self._start(self._work, [worker] * (self._at_once[worker.device] - 1))
+        self._work(worker)
+
+    def _work(self, worker: Worker) -> None:
         while (item := self._take(worker.device)) is not None:
             index, feeds = item
             error, result = None, None
@@ -104,10 +148,10 @@ class Batch:
                 return
             except Exception as own:  # the inference's own, raised at its place
                 error = own
-            item_ms = (time.perf_counter() - started) * 1e3
+            item_ms = (time.perf_counter() - started) * 1e3 / self._at_once[worker.device]
             del feeds, item
             with self._window.changed:
-                del self._running[worker.device]
+                del self._running[threading.current_thread()]
                 if error is None:
                     self._roster.images[worker.device] += index in self._window.taken
                     self._roster.record(worker.device, item_ms)
@@ -118,9 +162,9 @@ class Batch:
         """Wait for an inference that the device shall do; ``None`` when there will be no more."""
         window = self._window
         with window.changed:
-            while not window.closed:
+            while not window.closed and device in self._roster.present:
                 if (item := self._next(device)) is not None:
-                    self._running[device] = item[0], time.perf_counter()
+                    self._running[threading.current_thread()] = _Running(device, item[0], time.perf_counter())
                     return item
                 # What was left to the others is looked at again: they may be slower than they were.
                 look_again_s = max(self._roster.item_ms().get(device, 0.0), LOOK_AGAIN_MS) / 1e3
@@ -132,32 +176,37 @@ class Batch:
         if window.waiting:
             return window.take() if self._should_take(device) else None
         item_ms, now = self._roster.item_ms(), time.perf_counter()
-        runs = Counter(index for index, _ in self._running.values())
-        for other, (index, started) in self._running.items():
-            late = other in item_ms and is_overdue(item_ms[other], (now - started) * 1e3)
-            if late and runs[index] == 1 and index in window.taken:
-                return index, window.taken[index]
+        runs = Counter(run.index for run in self._running.values())
+        for run in self._running.values():
+            usual_ms = item_ms.get(run.device, math.inf) * self._at_once[run.device]
+            if is_overdue(usual_ms, run.elapsed_ms(now)) and runs[run.index] == 1 and run.index in window.taken:
+                return run.index, window.taken[run.index]
         return None
 
     def _should_take(self, device: str) -> bool:
         item_ms, now = self._roster.item_ms(), time.perf_counter()
         if device not in item_ms:
             return True
-        elapsed_ms = {other: (now - begun) * 1e3 for other, (_, begun) in self._running.items() if other in item_ms}
+        # Of several at once, they end at even distances: each counts as if it was alone, and the last one tells.
+        elapsed_ms = {run.device: run.elapsed_ms(now) / self._at_once[run.device]
+                      for run in self._running.values() if run.device in item_ms}
         item_ms |= {other: max(item_ms[other], elapsed) for other, elapsed in elapsed_ms.items()}
         busy_ms = {other: item_ms[other] - elapsed for other, elapsed in elapsed_ms.items()}
         return should_take(device, len(self._window.waiting), item_ms, busy_ms)
 
     def _look_ahead(self) -> None:
         item_ms = self._roster.item_ms()
-        self._window.ahead = max(look_ahead(item_ms) if item_ms else 1, len(self._roster.present))
+        self._window.ahead = max(
+            look_ahead(item_ms) if item_ms else 1, sum(self._at_once[device] for device in self._roster.present)
+        )
 
     def _drop(self, device: str, indices: Sequence[int], error: ClnnError) -> None:
         with self._window.changed:
-            self._running.pop(device, None)
+            self._running.pop(threading.current_thread(), None)
+            self._timers.discard(threading.current_thread())
             self._timing.discard(device)
             self._roster.drop(device, error)
-            elsewhere = {index for index, _ in self._running.values()}
+            elsewhere = {run.index for run in self._running.values()}
             self._window.give_back([each for each in indices if each in self._window.taken and each not in elsewhere])
             if not self._roster.present:
                 self._window.fail(self._roster.nobody_left())

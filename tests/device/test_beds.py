@@ -18,6 +18,7 @@ from clnn import env
 from clnn.errors import NoDeviceError, UsageError
 from clnn.runtime import calibration, discovery, independence, loader, selection
 from clnn.runtime.programs import ProgramCache
+from tests.device.test_session import picture, small_network
 
 
 def network() -> onnx.ModelProto:
@@ -124,6 +125,14 @@ def test_a_slowdown_divides_the_figures(bed, whole, tmp_path):
     measured = calibration.measure(whole, refresh=True, cache_dir=tmp_path)
     slowed = calibration.measure(opened, cache_dir=tmp_path)
     assert (slowed.gflops, slowed.bandwidth_gbs) == (measured.gflops / 4, measured.bandwidth_gbs / 4)
+
+
+def test_a_stream_overlaps_copies_where_memory_is_apart(bed, whole):
+    pictures = [picture() for _ in range(12)]
+    with clnn.InferenceSession(small_network(), policy="batch", platforms=bed("memory: separate")) as session:
+        results = list(session.run_many(None, ({"x": each} for each in pictures)))
+        for each, (got,) in zip(pictures, results, strict=True):
+            np.testing.assert_array_equal(got, session.run(None, {"x": each})[0])
 
 
 def test_memory_can_be_kept_apart(bed, whole):

@@ -59,9 +59,9 @@ def known(item_ms: dict[str, float]) -> Roster:
     return roster
 
 
-def batch(workers, feeds, roster=None) -> Iterator[int]:
+def batch(workers, feeds, roster=None, at_once=None) -> Iterator[int]:
     roster = roster or known({worker.device: 1.0 for worker in workers})
-    return (int(y[0]) for (y,) in stream_batch(Window(feeds), workers, roster, ["y"]))
+    return (int(y[0]) for (y,) in stream_batch(Window(feeds), workers, roster, ["y"], at_once))
 
 
 def pipeline(workers, feeds, roster=None) -> Iterator[int]:
@@ -219,6 +219,28 @@ def test_a_result_does_not_wait_for_feeds_that_are_slow_to_come(stream):
         count += 1
         came.release()
     assert count == 5
+
+
+def test_a_device_has_two_inferences_under_way_at_once():
+    both = threading.Barrier(2)
+    workers = [FakeWorker("a", lambda call, value: both.wait(10)), FakeWorker("b", takes(0.001))]
+    unknown = Roster(["b", "c"])
+    assert list(batch(workers[:1], numbers(40), at_once={"a": 2})) == list(range(1, 41))
+    assert list(batch([workers[1], FakeWorker("c")], numbers(40), unknown, {"c": 2})) == list(range(1, 41))
+
+
+def test_all_that_a_device_was_at_is_done_by_the_others(caplog):
+    both = threading.Barrier(2)
+
+    def fault(call: int, value: int) -> None:
+        both.wait(10)
+        raise DeviceError("it died")
+
+    workers = [FakeWorker("a", fault), FakeWorker("b", takes(0.001))]
+    roster = known({"a": 1.0, "b": 1.0})
+    assert list(batch(workers, numbers(40), roster, {"a": 2})) == list(range(1, 41))
+    assert roster.present == ["b"]
+    assert len(caplog.records) == 1, "it is dropped once"
 
 
 def test_a_slower_device_gets_less_at_once():
