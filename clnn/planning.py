@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 
 import numpy as np
 
@@ -121,7 +120,7 @@ def _contenders(candidates: Sequence[Schedule], earlier_ms: Mapping[str, Sequenc
     close = auto.contenders(candidates)
     if all(each.policy in earlier_ms for each in close):
         chosen = auto.settle(candidates, earlier_ms, "took in an earlier trial")
-        times_ms = {name: median(samples) for name, samples in earlier_ms.items()}
+        times_ms = {name: auto.undisturbed_ms(samples) for name, samples in earlier_ms.items()}
     elif len(close) == 1:
         chosen = auto.choose(candidates)
         times_ms = {each.policy: each.predicted_ms for each in candidates}

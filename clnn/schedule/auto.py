@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph
@@ -92,14 +91,14 @@ def choose(schedules: Sequence[Schedule]) -> Schedule:
 
 
 def settle(schedules: Sequence[Schedule], samples_ms: Mapping[str, Sequence[float]], told: str) -> Schedule:
-    """The best of the ``schedules`` that were tried, by the medians of what their runs took.
+    """The best of the ``schedules`` that were tried, by what their runs took.
 
     Args:
         samples_ms: by ``Schedule.policy``.
         told: the verb of the reason given.
     """
     tried = [schedule for schedule in schedules if schedule.policy in samples_ms]
-    return _best(tried, {each.policy: median(samples_ms[each.policy]) for each in tried}, told)
+    return _best(tried, {each.policy: undisturbed_ms(samples_ms[each.policy]) for each in tried}, told)
 
 
 def settled(samples_ms: Mapping[str, Sequence[float]]) -> bool:
@@ -109,10 +108,16 @@ def settled(samples_ms: Mapping[str, Sequence[float]]) -> bool:
         return True
     if runs < LEAST_RUNS:
         return False
-    best = min(samples_ms, key=lambda name: median(samples_ms[name]))
+    best = min(samples_ms, key=lambda name: undisturbed_ms(samples_ms[name]))
     # Better by so much that it would be taken.
     bound_ms = MARGIN * min(min(samples) for name, samples in samples_ms.items() if name != best)
     return max(samples_ms[best]) < bound_ms
+
+
+def undisturbed_ms(samples_ms: Sequence[float]) -> float:
+    """The lower quartile of what runs took, of fewer than four the median: other work only makes runs longer."""
+    count = len(samples_ms)
+    return sorted(samples_ms)[min((count - 1) // 2, max(count // 4, 1))]
 
 
 def doubtful(real_ms: float, chosen: str, times_ms: Mapping[str, float]) -> bool:

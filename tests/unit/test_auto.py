@@ -62,11 +62,12 @@ def test_what_the_host_computes_alone_is_not_tried():
 
 @pytest.mark.parametrize(("samples_ms", "expected"), [
     ({"a": [10, 10, 90], "split": [8.9, 8.9, 50]}, "split"),
+    ({"a": [10, 10, 10, 10, 10, 10, 10, 10], "split": [8.8, 8.9, 8.9, 20, 20, 20, 20, 20]}, "split"),
     ({"a": [10, 10, 10], "split": [9.1, 9.1, 1]}, "a"),
     ({"a": [10.1], "b": [10], "split": [9.2]}, "b"),
     ({"split": [12]}, "split"),
 ])
-def test_medians_of_a_trial_decide(samples_ms, expected):
+def test_what_runs_take_undisturbed_decides(samples_ms, expected):
     chosen = auto.settle(schedules(a=1, b=2, split=3), samples_ms, "took")
     assert auto.name(chosen) == expected
 
