@@ -20,6 +20,7 @@ from clnn.devices.model import MachineModel
 from clnn.errors import ClnnError, DeviceError, ResourceError
 from clnn.graph import Graph, TensorType
 from clnn.plan import Plan, build, lower
+from clnn.plan.times import predict
 from clnn.runtime import comparison, history
 from clnn.runtime.history import History
 from clnn.runtime.worker import Worker
@@ -49,7 +50,22 @@ def plan_graph(
     """
     graph = passes.run(passes.bind(source, shapes))
     costs = CostModel(machine or MachineModel())
+    if len(devices) > 1 and policy in (None, "auto"):
+        return _foreseen(graph, devices, exact, costs)
     return _plan(graph, schedule.find_policy(policy)(graph, devices, costs), devices, exact, costs)
+
+
+def _foreseen(graph: Graph, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel) -> Plan:
+    """The plan of "auto" without a trial: of those that may be best, which simulation tells better than costs."""
+    close = auto.contenders(auto.candidates(graph, devices, costs))
+    plans = [_plan(graph, each, devices, exact, costs) for each in close]
+    schedules = [
+        replace(plan.schedule, predicted_ms=times.total_ms) if (times := predict(plan)) else plan.schedule
+        for plan in plans
+    ]
+    chosen = auto.choose(schedules)
+    best = plans[[each.policy for each in schedules].index(auto.name(chosen))]
+    return replace(best, lowered=replace(best.lowered, schedule=chosen))
 
 
 def _plan(graph: Graph, scheduled: Schedule, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel) -> Plan:
