@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from clnn import passes, schedule
+from clnn.devices.fitting import undisturbed_ms
 from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
 from clnn.errors import ClnnError, DeviceError, ResourceError
@@ -136,7 +137,7 @@ def _contenders(candidates: Sequence[Schedule], earlier_ms: Mapping[str, Sequenc
     close = auto.contenders(candidates)
     if all(each.policy in earlier_ms for each in close):
         chosen = auto.settle(candidates, earlier_ms, "took in an earlier trial")
-        times_ms = {name: auto.undisturbed_ms(samples) for name, samples in earlier_ms.items()}
+        times_ms = {name: undisturbed_ms(samples) for name, samples in earlier_ms.items()}
     elif len(close) == 1:
         chosen = auto.choose(candidates)
         times_ms = {each.policy: each.predicted_ms for each in candidates}

@@ -17,6 +17,15 @@ _SIZES_PER_POINT = 4.0
 _SHORTEST_MS = 1e-4  # clocks of profiling tick in nanoseconds, and may tell 0
 
 
+def undisturbed_ms(samples_ms: Sequence[float]) -> float:
+    """What something takes that was timed several times: the lower quartile, of fewer than four times the median.
+
+    Other work on the machine only makes it longer, and often for several runs.
+    """
+    count = len(samples_ms)
+    return sorted(samples_ms)[min((count - 1) // 2, max(count // 4, 1))]
+
+
 def fit_curve(points: Iterable[tuple[float, float]]) -> Curve:
     """The rate over the size of a launch, from (size, ms) of launches; there must be one of a size above 0.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clnn import passes, plan
-from clnn.devices.fitting import Sample, fit_rates
+from clnn.devices.fitting import Sample, fit_rates, undisturbed_ms
 from clnn.devices.model import DeviceModel, Link, MachineModel
 from clnn.plan.simulate import simulate
 from clnn.runtime import affinity, programs, yardstick
@@ -136,7 +136,7 @@ class _Course:
 
     def samples(self) -> list[Sample]:
         """What each node has to do and how long it takes."""
-        return [(step.work, statistics.median(self._times_ms[step.node])) for step in self._plan.steps
+        return [(step.work, undisturbed_ms(self._times_ms[step.node])) for step in self._plan.steps
                 if isinstance(step, plan.Run) and step.work is not None]
 
     def excess_ms(self, model: DeviceModel, links: tuple[Link, Link]) -> float:
@@ -144,4 +144,4 @@ class _Course:
         (device,) = self._plan.used_devices
         by_ends = {(link.source, link.destination): link for link in links}
         steps_ms = simulate(self._plan, MachineModel({device: model}, by_ends)).duration_ms
-        return max(0.0, statistics.median(self._whole_ms) - steps_ms)
+        return max(0.0, undisturbed_ms(self._whole_ms) - steps_ms)

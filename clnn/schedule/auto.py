@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from clnn.devices.fitting import undisturbed_ms
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Graph
 from clnn.schedule.cost import CostModel
@@ -112,12 +113,6 @@ def settled(samples_ms: Mapping[str, Sequence[float]]) -> bool:
     # Better by so much that it would be taken.
     bound_ms = MARGIN * min(min(samples) for name, samples in samples_ms.items() if name != best)
     return max(samples_ms[best]) < bound_ms
-
-
-def undisturbed_ms(samples_ms: Sequence[float]) -> float:
-    """The lower quartile of what runs took, of fewer than four the median: other work only makes runs longer."""
-    count = len(samples_ms)
-    return sorted(samples_ms)[min((count - 1) // 2, max(count // 4, 1))]
 
 
 def doubtful(real_ms: float, chosen: str, times_ms: Mapping[str, float]) -> bool:
