@@ -128,7 +128,10 @@ def test_the_stored_binary_follows_new_work_group_sizes(opened, tmp_path):
         pytest.skip("only PoCL compiles at launch")
     cl = loader.opencl()
     cache = ProgramCache(tmp_path)
-    kernel = cl.Kernel(cache.build(opened, "calibrate.cl"), "peak")
+    program, other = (cache.build(opened, name) for name in ("calibrate.cl", "probe.cl"))
+    assert cache.store([other]) == 1
+    Store("programs", tmp_path).drop(entry(tmp_path).name)
+    kernel = cl.Kernel(program, "peak")
     out = cl.Buffer(opened.context, cl.mem_flags.WRITE_ONLY, 4 * 64)
     kernel.set_args(out, np.float32(0.5), np.int32(1))
     sizes = []
@@ -136,7 +139,8 @@ def test_the_stored_binary_follows_new_work_group_sizes(opened, tmp_path):
         for group in (3, 5):
             cl.enqueue_nd_range_kernel(queue, kernel, (15,), (group,))
             queue.finish()
-            cache.store()
+            assert cache.store([other]) == 0
+            assert cache.store([program]) == 1
             sizes.append(entry(tmp_path).stat().st_size)
             assert cache.store() == 0, "nothing new, nothing to write"
     assert sizes[1] > sizes[0]
