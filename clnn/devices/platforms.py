@@ -17,6 +17,7 @@ those of the user's file replace them by name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -185,23 +186,28 @@ def find(path: str | Path | None = None) -> Path | None:
 
 def load(path: str | Path | None = None) -> PlatformsFile:
     """The shipped entries, overlaid by those of the user's file, which :func:`find` looks for."""
-    shipped = _shipped()
     found = find(path)
     if found is None:
-        return shipped
+        return _shipped()
     try:
         if found.stat().st_size > _LIMIT_BYTES:
             raise UsageError(f"{found} is larger than {_LIMIT_BYTES} bytes: that is no platforms file")
         text = found.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"platforms file {found} cannot be read: {error}") from error
-    own = parse(text, str(found))
+    return _overlaid(text, str(found))
+
+
+@lru_cache(maxsize=8)  # every session asks, and YAML takes some ten milliseconds
+def _overlaid(text: str, origin: str) -> PlatformsFile:
+    shipped, own = _shipped(), parse(text, origin)
     merged = PlatformsFile(version=1, default=own.default, platforms={**shipped.platforms, **own.platforms})
     if own.default is not None and own.default not in merged.platforms:
-        raise UsageError(f"{found}: default: there is no platform '{own.default}'; {_choices(merged)}")
+        raise UsageError(f"{origin}: default: there is no platform '{own.default}'; {_choices(merged)}")
     return merged
 
 
+@cache
 def _shipped() -> PlatformsFile:
     folder = resources.files("clnn.devices")
     files = [parse(folder.joinpath(name).read_text("utf-8"), name) for name in _SHIPPED]

@@ -74,7 +74,7 @@ class LoadedPlan:
         """Put new program binaries on disk after the first run, which completes them (see ``programs``)."""
         if self._store_pending:
             self._store_pending = False
-            self._cache.store()
+            self._cache.store(self._programs.values())
 
 
 def _program_key(run: Run) -> tuple[str, str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ is done, and PoCL compiles it.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -24,15 +25,16 @@ SPECIALIZATION = "POCL_WORK_GROUP_SPECIALIZATION"  # set to 0, functions for any
 _GENERIC = "0-0-0"
 
 
-def program_folders() -> set[Path]:
-    """The folders of all programs that PoCL knows in this process."""
-    return set(loader.pocl_cache().glob("??/*"))
+def program_folders() -> set[str]:
+    """The folders of all programs that PoCL knows in this process, inside its own."""
+    # By plain text, as every program that is built asks twice, and there may be hundreds.
+    return set(glob.glob("??/*", root_dir=loader.pocl_cache()))
 
 
-def new_folder(before: set[Path]) -> Path | None:
+def new_folder(before: set[str]) -> Path | None:
     """The folder that came since :func:`program_folders` gave ``before``, when that is clear."""
     made = program_folders() - before
-    return made.pop() if len(made) == 1 else None
+    return loader.pocl_cache() / made.pop() if len(made) == 1 else None
 
 
 def functions(folder: Path | None) -> int:

@@ -21,7 +21,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,11 +99,19 @@ class ProgramCache:
         key = _key(opened, source.read(name), options)
         return (opened.device.int_ptr, key) not in self._entries and not self._store.has(key)
 
-    def store(self) -> int:
-        """Write binaries that are missing or out of date on disk; how many. Call it after a plan's first run."""
+    def store(self, programs: Iterable[Any] | None = None) -> int:
+        """Write binaries that are missing or out of date on disk; how many. Call it after a plan's first run.
+
+        ``programs`` are those that were launched since, where that is known; without it each is looked after.
+        """
         written = 0
         with _building:
-            for entry in self._entries.values():
+            entries = list(self._entries.values())
+            if programs is not None:
+                launched = {program.int_ptr for program in programs}
+                keys = {entry.key for entry in entries if entry.program.int_ptr in launched}
+                entries = [entry for entry in entries if entry.key in keys]
+            for entry in entries:
                 count = pocl.functions(entry.folder)
                 if not self._store.writable or (entry.stored >= 0 and count <= entry.stored):
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import clnn
 from clnn.runtime import history
+from clnn.runtime.cachedir import Store
 from clnn.schedule import auto
 from tests.device.test_session import picture, small_network
 from tests.device.test_streams import pair  # noqa: F401  (a fixture)
@@ -16,6 +17,9 @@ def test_a_session_tells_what_decided_and_the_next_one_remembers(pair, tmp_path,
     monkeypatch.setattr(auto, "DOUBT", float("inf"))  # other work on the machine is no reason for another trial
     model, x = small_network(12, 10), picture(height=12)
     options = {"cache_dir": str(tmp_path)}
+    for kind in ("models", "programs"):  # those of other tests: only what trials and runs leave is to be new
+        Store(kind).prepare()
+        (tmp_path / kind).symlink_to(Store(kind).folder)
     with clnn.InferenceSession(model, devices="pocl") as one:
         (expected,) = one.run(None, {"x": x})
     chosen = []

@@ -62,6 +62,9 @@ ACTIVATIONS = [
     ("Tanh", {}),
     ("PRelu", {}),
 ]
+RESIDUALS = [None, "before", "after"]
+EPILOGUES = [(*activation, RESIDUALS[index % 3]) for index, activation in enumerate(ACTIVATIONS)]
+"""One residual with each activation: for kernels that compute both by the same lines as one tested with all pairs."""
 
 
 @pytest.fixture
@@ -173,7 +176,7 @@ def check_fused(
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=atol)
 
 
-@pytest.mark.parametrize("residual", [None, "before", "after"])
+@pytest.mark.parametrize("residual", RESIDUALS)
 @pytest.mark.parametrize(("activation", "settings"), ACTIVATIONS, ids=[name for name, _ in ACTIVATIONS])
 def test_fused(clnn_device, activation, settings, residual):
     check_fused(clnn_device, DENSE[3], activation, settings, residual)

@@ -11,7 +11,7 @@ from clnn.kernels import direct
 from clnn.kernels.gemm import Tile
 from clnn.ops import convolution
 from clnn.plan import Run
-from tests.device.test_conv import ACTIVATIONS, array, check_conv, check_fused, tolerance
+from tests.device.test_conv import EPILOGUES, array, check_conv, check_fused, tolerance
 from tests.device.test_regions import Net
 from tests.support import node_model
 
@@ -64,8 +64,7 @@ def test_kernel_widths_and_strides(clnn_device, kernel_w, stride_w):
     check_conv(clnn_device, (1, 2, 3, 80), (16, 2, 2, kernel_w), attrs)
 
 
-@pytest.mark.parametrize("residual", [None, "before", "after"])
-@pytest.mark.parametrize(("activation", "settings"), ACTIVATIONS, ids=[name for name, _ in ACTIVATIONS])
+@pytest.mark.parametrize(("activation", "settings", "residual"), EPILOGUES, ids=[name for name, *_ in EPILOGUES])
 def test_fused(clnn_device, activation, settings, residual):
     check_fused(clnn_device, CASES[5], activation, settings, residual)
 

@@ -36,9 +36,16 @@ def test_per_channel(clnn_device, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_behind_an_axis(clnn_device, shape, axis):
     x, behind = f32(*shape), shape[axis:]
-    for affine in ([f32(*behind), f32(*behind)], [f32(*behind)], [f32(1), f32(*behind[:-1], 1)]):
-        check_layouts(clnn_device, "LayerNormalization", [x, *affine], axis=axis, **CLOSE)
+    check_layouts(clnn_device, "LayerNormalization", [x, f32(*behind), f32(*behind)], axis=axis, **CLOSE)
     check_layouts(clnn_device, "RMSNormalization", [x, f32(*behind)], axis=axis, **CLOSE)
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]])
+def test_affine_parts_that_are_missing_or_broadcast(clnn_device, shape):
+    for axis in (-1, 1, 2):
+        x, behind = f32(*shape), shape[axis:]
+        for affine in ([f32(*behind)], [f32(1), f32(*behind[:-1], 1)]):
+            check_layouts(clnn_device, "LayerNormalization", [x, *affine], axis=axis, **CLOSE)
 
 
 def test_as_on_a_gpu(clnn_device, as_gpu):

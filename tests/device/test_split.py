@@ -38,9 +38,8 @@ def test_parts_of_launches_compute_the_same_bits(clnn_device: str, seed: int):
 
 
 @pytest.mark.usefixtures("as_gpu")
-@pytest.mark.parametrize("seed", range(224, 226))
-def test_parts_of_launches_for_gpus_compute_the_same_bits(clnn_device: str, seed: int):
-    check_parts(clnn_device, seed)
+def test_parts_of_launches_for_gpus_compute_the_same_bits(clnn_device: str):
+    check_parts(clnn_device, 224)  # with products, pooling, depthwise, normalisation, copies and elementwise kernels
 
 
 def check_parts(device: str, seed: int) -> None:
