@@ -12,6 +12,7 @@ from clnn.errors import UsageError
 
 PRECISIONS = ("exact", "fast")
 VERIFY = ("off", "first_run")
+CHAIN = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Options:
     Attributes:
         precision: "fast" admits algorithms that round differently from a plain sum of products, as Winograd
             convolutions do, "exact" does not.
+        chain: whether runs of layers are computed in bands of rows, so that what lies between them stays in cache and
+            takes little memory: "auto" where that is predicted to save time, or the network would not fit the device
+            otherwise, "on" wherever it saves memory, "off" never. The results are the same.
         threads: threads of a CPU driver; it reads the number when it is loaded, so that it holds for the
             process, and a second session that asks for another number is refused. ``None``: all cores.
         verify: "first_run" compares each kernel variant once with the host, before the first result of a plan is
@@ -34,6 +38,7 @@ class Options:
     """
 
     precision: str = "fast"
+    chain: str = "auto"
     threads: int | None = None
     verify: str = "off"
     cache_dir: str | os.PathLike[str] | None = None
@@ -42,6 +47,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"option precision: {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if self.chain not in CHAIN:
+            raise UsageError(f"option chain: {self.chain!r} is none of {', '.join(CHAIN)}")
         if self.threads is not None and not _is_positive(self.threads, int):
             raise UsageError(f"option threads: {self.threads!r} is not a number of threads (1 or more)")
         if self.verify not in VERIFY:

@@ -39,11 +39,12 @@ def plan_graph(
     policy: str | None = None,
     exact: bool = False,
     machine: MachineModel | None = None,
+    chain: str = "off",
 ) -> Plan:
     """Plan a loaded network for these input shapes; touches no device.
 
-    ``exact`` is as for ``plan.lower``. ``machine`` is how fast the devices are; without it, the figures of
-    ``DeviceInfo`` are all that is known.
+    ``exact`` and ``chain`` are as for ``plan.lower``. ``machine`` is how fast the devices are; without it, the figures
+    of ``DeviceInfo`` are all that is known.
 
     Raises:
         InputError: the shapes do not fit the network.
@@ -52,14 +53,14 @@ def plan_graph(
     graph = passes.run(passes.bind(source, shapes))
     costs = CostModel(machine or MachineModel())
     if len(devices) > 1 and policy in (None, "auto"):
-        return _foreseen(graph, devices, exact, costs)
-    return _plan(graph, schedule.find_policy(policy)(graph, devices, costs), devices, exact, costs)
+        return _foreseen(graph, devices, exact, costs, chain)
+    return _plan(graph, schedule.find_policy(policy)(graph, devices, costs), devices, exact, costs, chain)
 
 
-def _foreseen(graph: Graph, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel) -> Plan:
+def _foreseen(graph: Graph, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel, chain: str) -> Plan:
     """The plan of "auto" without a trial: of those that may be best, which simulation tells better than costs."""
     close = auto.contenders(auto.candidates(graph, devices, costs))
-    plans = [_plan(graph, each, devices, exact, costs) for each in close]
+    plans = [_plan(graph, each, devices, exact, costs, chain) for each in close]
     schedules = [
         replace(plan.schedule, predicted_ms=times.total_ms) if (times := predict(plan)) else plan.schedule
         for plan in plans
@@ -69,9 +70,11 @@ def _foreseen(graph: Graph, devices: Sequence[DeviceInfo], exact: bool, costs: C
     return replace(best, lowered=replace(best.lowered, schedule=chosen))
 
 
-def _plan(graph: Graph, scheduled: Schedule, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel) -> Plan:
+def _plan(
+    graph: Graph, scheduled: Schedule, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel, chain: str
+) -> Plan:
     _warn_of_host(scheduled, graph)
-    return build(lower(graph, scheduled, devices, exact, costs.machine), devices)
+    return build(lower(graph, scheduled, devices, exact, costs.machine, chain), devices)
 
 
 def _warn_of_host(scheduled: Schedule, graph: Graph) -> None:
@@ -110,25 +113,26 @@ def plan_choice(
     exact: bool,
     machine: MachineModel,
     cache_dir: str | None = None,
+    chain: str = "off",
 ) -> Choice:
     """The plan of a policy; of "auto" with several devices all that may be best, as far as is known.
 
     That is one where a prediction, or an earlier trial, is clear. Arguments and errors are those of ``plan_graph``.
     """
     if len(devices) == 1 or policy not in (None, "auto"):
-        return Choice((plan_graph(source, shapes, devices, policy, exact, machine),))
+        return Choice((plan_graph(source, shapes, devices, policy, exact, machine, chain),))
     graph = passes.run(passes.bind(source, shapes))
     costs = CostModel(machine)
     candidates = auto.candidates(graph, devices, costs)
-    precision = "exact" if exact else "fast"
-    workload = history.key_of(graph, f"auto {precision}", devices)
-    run_keys = {each.policy: history.key_of(graph, f"{each.policy} {precision}", devices) for each in candidates}
+    how = f"{'exact' if exact else 'fast'} {chain}"
+    workload = history.key_of(graph, f"auto {how}", devices)
+    run_keys = {each.policy: history.key_of(graph, f"{each.policy} {how}", devices) for each in candidates}
     if any(device.interpreter for device in devices):  # a trial would take minutes
         chosen = [auto.choose(candidates)]
     else:
         earlier_ms = comparison.recall(workload, cache_dir)
         chosen = _contenders(candidates, earlier_ms, run_keys, history.shared(cache_dir))
-    return Choice(tuple(_plan(graph, each, devices, exact, costs) for each in chosen), workload, run_keys)
+    return Choice(tuple(_plan(graph, each, devices, exact, costs, chain) for each in chosen), workload, run_keys)
 
 
 def _contenders(candidates: Sequence[Schedule], earlier_ms: Mapping[str, Sequence[float]],

@@ -91,7 +91,7 @@ class InferenceSession:
         if len(self._devices) > 1 and policy != "single":
             exact = self._options.precision == "exact"
             self._streams = Streams(self._source, self._devices, policy, exact, self._make_worker, self._machine,
-                                    self._unrecorded)
+                                    self._unrecorded, self._options.chain)
         if self._source.is_static:
             self._source = _with_output_shapes(self._source)
             self._worker({name: self._source.types[name].shape for name in self._source.inputs})
@@ -282,8 +282,9 @@ class InferenceSession:
         """Plan for these input shapes, and load what is taken."""
         exact, cache_dir = self._options.precision == "exact", self._options.cache_dir
         choice = planning.plan_choice(
-            self._source, shapes, self.get_devices(), self._policy, exact, self._machine(), cache_dir
-        )
+            self._source, shapes, self.get_devices(), self._policy, exact, self._machine(), cache_dir,
+            self._options.chain,
+        )  # fmt: skip
         if self._source.is_static and len(self._devices) == 1:
             # It is never planned again; from here on its weights are needed as the plans have packed them.
             self._source = self._source.replace(nodes=(), constants={})

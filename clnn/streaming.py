@@ -43,7 +43,7 @@ class Streams:
     Args:
         source: the network as loaded, with its constants.
         policy: "pipeline", or anything else for "batch".
-        exact: see ``plan.lower``.
+        exact, chain: see ``plan.lower``.
         machine: how fast the devices are.
         existing: a worker that the session has loaded for input shapes, and the device that it uses, if it is one.
     """
@@ -57,12 +57,14 @@ class Streams:
         make_worker: MakeWorker,
         machine: Callable[[], MachineModel],
         existing: Callable[[Shapes], Worker | None] = lambda shapes: None,
+        chain: str = "off",
     ) -> None:
         self._source = source
         # The fastest as far as known comes first: it begins a stream while others are still timed.
         self._devices = {each.info.id: each for each in sorted(devices, key=lambda each: -each.info.gflops)}
         self._pipelined = policy == "pipeline"
         self._exact = exact
+        self._chain = chain
         self._make_worker = make_worker
         self._machine = machine
         self._existing = existing
@@ -163,7 +165,7 @@ class Streams:
 
     def _load(self, graph: Graph, device: str) -> Worker:
         """A worker for a network, or a stage of one, that a device runs alone."""
-        planned = plan_alone(graph, self._devices[device].info, self._machine(), self._exact)
+        planned = plan_alone(graph, self._devices[device].info, self._machine(), self._exact, self._chain)
         return self._on_its_cores(self._make_worker(planned))
 
     def _on_its_cores(self, worker: Worker) -> Worker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,14 @@ import typer
 from clnn.cli import common
 
 
+class Chain(str, Enum):
+    """Values of the option of that name, see ``clnn.Options``."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     dims: Annotated[list[str] | None, typer.Option(
@@ -18,6 +27,9 @@ def command(
     measure: Annotated[bool, typer.Option("--measure", help="Run the plan on random input, and time it.")] = False,
     draw: Annotated[Path | None, typer.Option(
         "--draw", metavar="FILE", show_default=False, help="Write the timeline of an inference, as SVG.")] = None,
+    chain: Annotated[Chain, typer.Option(
+        "--chain", help="Compute runs of layers in bands of rows: where that is faster, saves memory, or never.")
+    ] = Chain.auto,
     device: common.Device = None,
     policy: common.Policy = None,
     platforms: common.Platforms = None,
@@ -37,7 +49,9 @@ def command(
     reference = common.platforms_reference(platforms, platform)
     tell = partial(common.note, quiet=quiet)
     with common.compiling(quiet):
-        plan, measured = plan_network(model, parse_dims(dims or []), device, policy, reference, tell, measure)
+        plan, measured = plan_network(
+            model, parse_dims(dims or []), device, policy, reference, tell, measure, chain.value
+        )
     if draw is not None:
         try:
             draw.write_text(to_svg(plan, Path(model).name, measured), encoding="utf-8")

@@ -17,7 +17,8 @@ class DeviceInfo:
     """A device as the planner sees it; it can be made up, so that plans are tested without OpenCL.
 
     ``gflops`` and ``bandwidth_gbs`` are measured by a calibration, or hints from platforms.yaml; 0 when unknown.
-    Sizes are bytes. ``alignment`` is that of sub-buffers. ``vector_width`` is in float32 lanes.
+    Sizes are bytes. ``cache_bytes`` are those of the largest cache between the device and its memory, 0 when unknown.
+    ``alignment`` is that of sub-buffers. ``vector_width`` is in float32 lanes.
     ``member_speeds`` are those of the devices for which a team of them stands, one to another; empty for one device.
     ``slowdown`` is how many times each kernel is repeated, to pretend that the device is that much slower; ``gflops``
     and ``bandwidth_gbs`` are what is left of them.
@@ -35,6 +36,7 @@ class DeviceInfo:
     global_mem: int = 1 << 30
     max_alloc: int = 1 << 28
     local_mem: int = 1 << 15
+    cache_bytes: int = 0
     alignment: int = 128
     max_work_group_size: int = 1
     vector_width: int = 16

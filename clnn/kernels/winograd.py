@@ -95,11 +95,15 @@ def scratch_floats(size: int, tiles: int, channels_in: int, lanes: int) -> int:
 
 @lru_cache(maxsize=1024)
 def choose_blocking(
-    window: Window, channels_in: int, channels_out: int, size: int, device: DeviceInfo
+    window: Window, channels_in: int, channels_out: int, size: int, device: DeviceInfo, lanes: int | None = None
 ) -> Blocking | None:
-    """The blocking with the least ``work``; ``None`` where the device has too little local memory for any."""
+    """The blocking with the least ``work``; ``None`` where the device has too little local memory for any.
+
+    ``lanes`` is the only width of a panel that may be taken, if it is given.
+    """
     candidates = _blockings(window, channels_in, channels_out, size, device)
-    return min(candidates, key=lambda blocking: blocking.work, default=None)
+    fitting = (each for each in candidates if lanes in (None, each.lanes))
+    return min(fitting, key=lambda blocking: blocking.work, default=None)
 
 
 def _blockings(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from clnn.devices.model import Work
 from clnn.errors import ModelFormatError, UnsupportedError
 from clnn.graph import PLAIN, Node, TensorType
 from clnn.kernels import Launch
+from clnn.ops.rows import WHOLE, Band, Rows
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,22 @@ class InferContext:
 class LowerContext(InferContext):
     """What lowering may look at besides: the device, and the layouts, which are final in ``types``.
 
-    ``exact`` rules out algorithms that round otherwise than a sum of products does.
+    ``exact`` rules out algorithms that round otherwise than a sum of products does. ``packed`` are constants that were
+    made for other bands of the same node, by name.
     """
 
     device: DeviceInfo
     exact: bool = False
+    packed: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def whole(self) -> LowerContext:
+        """The context of the node of which this one computes a band of rows, or this one.
+
+        By it algorithms and tiles are chosen, so that bands compute the same bits from the same packed weights.
+        """
+        node = self.node.attrs.get(WHOLE)
+        return self if node is None else replace(self, node=node)
 
     def output(self, index: int = 0) -> TensorType:
         return self.types[self.node.outputs[index]]
@@ -82,6 +94,16 @@ class LowerContext(InferContext):
     def local_name(self, suffix: str) -> str:
         """A name for a packed constant or scratch tensor of this node, unique in the graph."""
         return f"{self.node.outputs[0]}/{suffix}"
+
+    def shared_name(self, suffix: str) -> str:
+        """A name for a packed constant that all bands of a node read."""
+        return self.whole.local_name(suffix)
+
+    def pack(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The constant called ``name``, made once for all bands of a node."""
+        if name not in self.packed:
+            self.packed[name] = make()
+        return self.packed[name]
 
 
 @dataclass(frozen=True)
@@ -164,6 +186,17 @@ class Operator:
     def gives_region(self, ctx: LowerContext, index: int) -> bool:
         """Whether the kernels can write output ``index`` to where its type says that it lies in a larger tensor."""
         return False
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        """How rows of the outputs depend on rows of the inputs; ``None`` where bands of them cannot be computed."""
+        return None
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        """The node that computes a band of this one's rows, and the types of tensors inside that node.
+
+        Only called where ``by_rows`` is not ``None``; ``ctx.types`` has those of the tensors that the band names.
+        """
+        return band.node(ctx.node), {}
 
     def lower(self, ctx: LowerContext) -> Lowered:
         """Launches that compute the node; called only where ``obstacle`` is ``None``."""

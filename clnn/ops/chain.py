@@ -11,6 +11,7 @@ from clnn.kernels.chain import CHAIN, FLOAT_OPERATIONS, NUMBERS, OPERANDS, PREVI
 from clnn.kernels.types import cl_type
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, find, operator
 from clnn.ops.elementwise import RANK, Elementwise, Operand, Operation, dealing, following, output, weight
+from clnn.ops.rows import Band, Rows, row_by_row
 
 OP = "clnn.Chain"
 
@@ -133,6 +134,23 @@ class Chain(Operator):
 
     def gives_region(self, ctx: LowerContext, index: int) -> bool:
         return True
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        return row_by_row(ctx.types, ctx.node)
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        """What one stage computes for the next has the shape of the result."""
+        shape = ctx.types[band.outputs[0]].shape
+        renamed = {stage.outputs[0]: stage.outputs[0] + band.suffix for stage in ctx.node.attrs["stages"]}
+        own = tuple(
+            stage.replace(
+                inputs=tuple(renamed.get(name, name) for name in stage.inputs),
+                outputs=(renamed[stage.outputs[0]],),
+            )
+            for stage in ctx.node.attrs["stages"]
+        )
+        types = {renamed[name]: replace(ctx.types[name], shape=shape) for name in renamed}
+        return band.node(ctx.node, stages=own), types
 
     def lower(self, ctx: LowerContext) -> Lowered:
         read, result = _read(ctx), output(ctx)

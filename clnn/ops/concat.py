@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from clnn.graph import Dim, TensorType
 from clnn.ops.base import InferContext, Layouts, LowerContext, operator
 from clnn.ops.movement import Move, Movement, following
+from clnn.ops.rows import ROW_AXIS, Rows, row_by_row
 from clnn.ops.settings import UNKNOWN, axis, integer, integers, invalid, known
 from clnn.ops.strided import View
 
@@ -55,6 +57,11 @@ class Concat(Movement):
                 yield Move(part.shape, View.of(name, part), target)
 
 
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        along = axis(ctx.node, ctx.node.attrs["axis"], ctx.output().rank)
+        return row_by_row(ctx.types, ctx.node) if along not in (0, ROW_AXIS) else None
+
+
 def _listed(shapes: Sequence[tuple[Dim, ...]]) -> str:
     return ", ".join(str(list(shape)) for shape in shapes)
 
@@ -95,3 +102,11 @@ class Split(Movement):
         for name, part, start in zip(ctx.node.outputs, parts, starts, strict=False):
             source = View(ctx.node.inputs[0], data.strides, start * data.strides[along])
             yield Move(part.shape, source, View.of(name, part))
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        along = axis(ctx.node, ctx.node.attrs.get("axis", 0), ctx.type(0).rank)
+        rows = row_by_row(ctx.types, ctx.node)
+        if rows is None or along in (0, ROW_AXIS):
+            return None
+        ends = list(accumulate(ctx.types[name].shape[along] for name in ctx.node.outputs))
+        return replace(rows, parts=tuple((along, *ends) for ends in zip((0, *ends), ends, strict=False)))

@@ -11,10 +11,11 @@ from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.kernels.direct import MAX_CHANNELS
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
-from clnn.ops.convolution import choose, choose_layout, foreseen_work, read_convolution
+from clnn.ops.convolution import choose, choose_layout, foreseen_work, read_convolution, tile_rows
 from clnn.ops.product import product_obstacle, takes_pixels
+from clnn.ops.rows import ROW_AXIS, Band, Reach, Rows
 from clnn.ops.settings import UNKNOWN, integer, invalid
-from clnn.ops.window import read_axes
+from clnn.ops.window import band_pads, reach_of, read_axes
 
 
 @operator("Conv")
@@ -60,7 +61,7 @@ class Conv(Operator):
         return product_obstacle(ctx)
 
     def layouts(self, ctx: LowerContext) -> Layouts:
-        x = choose_layout(read_convolution(ctx.node, ctx.types), ctx)
+        x = choose_layout(ctx)
         wanted = (x, PLAIN, PLAIN, CHANNELS_LAST, PLAIN)
         return Layouts(wanted[: len(ctx.node.inputs)], (CHANNELS_LAST,))
 
@@ -71,6 +72,16 @@ class Conv(Operator):
 
     def gives_region(self, ctx: LowerContext, index: int) -> bool:
         return ctx.output().pixel_pitch is not None
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        if ctx.type(0).rank != 4 or ctx.constant(1) is None or not ctx.output().size:
+            return None
+        reach = reach_of(read_axes(ctx.node, ctx.type(1).shape[2:])[0], ctx.type(0).shape[ROW_AXIS])
+        residual = (None, None, Reach() if ctx.node.input(3) else None, None)
+        return Rows((reach, *residual[: len(ctx.node.inputs) - 1]), tile_rows(ctx))
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        return band.node(ctx.node, **band_pads(ctx, ctx.type(1).shape[2:], band)), {}
 
     def lower(self, ctx: LowerContext) -> Lowered:
         if not ctx.output().size:

@@ -13,7 +13,7 @@ from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.kernels import Kernel, direct, winograd
 from clnn.kernels.depthwise import DEPTHWISE, MIN_CHANNELS, launch_depthwise
-from clnn.kernels.gemm import Product, choose_tile, product_kernel
+from clnn.kernels.gemm import Product, Tile, choose_tile, product_kernel
 from clnn.kernels.window import Window
 from clnn.kernels.winograd import choose_blocking, launch_winograd, transform_weights
 from clnn.ops.base import LowerContext, Lowered
@@ -75,7 +75,8 @@ class Algorithm:
 
     ``applies`` tells whether it can on a device, ``work`` estimates the floating-point operations that the device could
     have done, at its peak, in the time it takes, and ``lower`` does it, by a launch of ``kernel``. ``layout`` is that
-    of x, as it reads it, ``store_work`` what it takes to store an element, in such operations.
+    of x, as it reads it, ``store_work`` what it takes to store an element, in such operations. ``tile_rows`` are the
+    rows of a tile whose place decides on how sums are rounded.
     """
 
     name: str
@@ -85,19 +86,26 @@ class Algorithm:
     lower: Callable[[Convolution, LowerContext], Lowered]
     layout: str = CHANNELS_LAST
     store_work: float = STORE_WORK
+    tile_rows: int = 1
 
     def whole_work(self, conv: Convolution, ctx: LowerContext) -> Work:
         """What a launch has to do, storing its results included."""
         operations = self.work(conv, ctx) + epilogue_work(ctx.node, ctx.output().size, self.store_work)
-        return Work(self.kernel(ctx.device).name, operations, moved_bytes(ctx))
+        return Work(self.kernel(ctx.device).name, operations, moved_bytes(ctx.node, ctx.types))
 
 
-def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorithm]]:
+def _whole(ctx: LowerContext) -> Convolution:
+    """The convolution of which the node computes a band, or the node's own."""
+    return read_convolution(ctx.whole.node, ctx.types)
+
+
+def _ranking(ctx: LowerContext) -> list[tuple[float, Algorithm]]:
     """The algorithms that apply, least work first; that of bringing x into the layout they read included.
 
     They are compared as on one compute unit, so that devices of one driver choose alike, however many units each has,
-    and so compute the same bits.
+    and so compute the same bits; for a band of rows as for all of them.
     """
+    ctx, conv = ctx.whole, _whole(ctx)
     x = ctx.type(0)
     ctx = replace(ctx, device=replace(ctx.device, compute_units=1, member_speeds=()))
     usable = [
@@ -111,20 +119,30 @@ def _ranking(conv: Convolution, ctx: LowerContext) -> list[tuple[float, Algorith
     return sorted(usable, key=lambda candidate: candidate[0])
 
 
-def choose_layout(conv: Convolution, ctx: LowerContext) -> str:
+def choose_layout(ctx: LowerContext) -> str:
     """The layout of x for the algorithm with the least work, given the one in which x comes."""
-    return _ranking(conv, ctx)[0][1].layout
+    return _ranking(ctx)[0][1].layout
+
+
+def tile_rows(ctx: LowerContext) -> int:
+    """The rows from a multiple of which on bands of the result compute the same bits as the whole."""
+    return _best(_ranking(ctx), ctx)[1].tile_rows
+
+
+def _best(ranking: list[tuple[float, Algorithm]], ctx: LowerContext) -> tuple[float, Algorithm]:
+    """The algorithm with the least work of those that read the layout that x has, and that work."""
+    return next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
 
 
 def foreseen_work(conv: Convolution, ctx: LowerContext) -> Work:
     """What the algorithm with the least work has to do, as far as that can be told before layouts are known."""
-    return _ranking(conv, ctx)[0][1].whole_work(conv, ctx)
+    return _ranking(ctx)[0][1].whole_work(conv, ctx)
 
 
 def choose(conv: Convolution, ctx: LowerContext) -> Lowered:
     """Lower a convolution by the algorithm with the least work of those that read the layout that x has."""
-    ranking = _ranking(conv, ctx)
-    work, best = next((work, each) for work, each in ranking if each.layout == ctx.type(0).layout)
+    ranking = _ranking(ctx)
+    work, best = _best(ranking, ctx)
     lowered = replace(best.lower(conv, ctx), work=best.whole_work(conv, ctx))
     others = [(work, algorithm) for work, algorithm in ranking if algorithm is not best]
     if not others:
@@ -137,8 +155,12 @@ _RELAYOUT_WORK = 100.0
 """Operations at the peak in the time that it takes to move one element to where another layout has it."""
 
 
+def _gemm_tile(ctx: LowerContext) -> Tile:
+    return choose_tile(_whole(ctx).product, ctx.device)
+
+
 def _gemm_work(conv: Convolution, ctx: LowerContext) -> float:
-    return product_work(conv.product, choose_tile(conv.product, ctx.device))
+    return product_work(conv.product, _gemm_tile(ctx))
 
 
 def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
@@ -154,7 +176,7 @@ def _lower_gemm(conv: Convolution, ctx: LowerContext) -> Lowered:
     group = np.arange(groups)
     slices = np.stack([group * product.channels_in, group, 0 * group, group * product.channels_out], axis=1)
     x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
-    lowered = lower_product(ctx, product, x, weights, y, epilogue, slices, "implicit GEMM")
+    lowered = lower_product(ctx, product, x, weights, y, epilogue, slices, "implicit GEMM", _gemm_tile(ctx))
     return replace(lowered, constants={**lowered.constants, **constants})
 
 
@@ -173,11 +195,16 @@ def depthwise_work(conv: Convolution) -> float:
 def _lower_depthwise(conv: Convolution, ctx: LowerContext) -> Lowered:
     epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
     x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
-    weights, zeros = ctx.local_name("weights"), ctx.local_name("zeros")
-    constants[weights] = np.ascontiguousarray(ctx.constant(1).reshape(conv.channels_out, -1).T)
+    weights, zeros = ctx.shared_name("weights"), ctx.shared_name("zeros")
+    constants[weights] = ctx.pack(weights, lambda: pack_taps(ctx.constant(1)))
     constants[zeros] = np.zeros(16, np.float32)
     launch = launch_depthwise(conv.window, conv.channels_in, x, weights, zeros, y, epilogue, ctx.device)
     return Lowered((launch,), constants, choice="depthwise")
+
+
+def pack_taps(weights: np.ndarray) -> np.ndarray:
+    """The weights of a depthwise convolution, (channels, 1, *kernel), as (taps, channels)."""
+    return np.ascontiguousarray(weights.reshape(len(weights), -1).T)
 
 
 def _direct_applies(conv: Convolution, ctx: LowerContext) -> bool:
@@ -191,20 +218,22 @@ def _direct_applies(conv: Convolution, ctx: LowerContext) -> bool:
 
 
 def _direct_work(conv: Convolution, ctx: LowerContext) -> float:
-    geometry = conv.window, conv.channels_in, conv.channels_out
-    return direct.work(*geometry, direct.choose_tile(*geometry, ctx.device))
+    return direct.work(*_geometry(conv), direct.choose_tile(*_geometry(_whole(ctx)), ctx.device))
+
+
+def _geometry(conv: Convolution) -> tuple[Window, int, int]:
+    return conv.window, conv.channels_in, conv.channels_out
 
 
 def _lower_direct(conv: Convolution, ctx: LowerContext) -> Lowered:
     epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
-    geometry = conv.window, conv.channels_in, conv.channels_out
-    tile = direct.choose_tile(*geometry, ctx.device)
-    planes, weights = ctx.type(0), ctx.local_name("weights")
+    tile = direct.choose_tile(*_geometry(_whole(ctx)), ctx.device)
+    planes, weights = ctx.type(0), ctx.shared_name("weights")
     # a 1-D convolution is one row, wherever the next one would be
     n, c, h, _ = planes.strides if planes.rank == 4 else (*planes.strides[:2], 0, 1)
     x, y = direct.Planes(ctx.node.input(0), n, c, h, planes.offset), pixels(ctx, ctx.node.outputs[0])
-    constants[weights] = direct.pack_weights(ctx.constant(1), tile.lanes)
-    launch = direct.launch_direct(*geometry, x, weights, y, epilogue, tile, ctx.device)
+    constants[weights] = ctx.pack(weights, lambda: direct.pack_weights(ctx.constant(1), tile.lanes))
+    launch = direct.launch_direct(*_geometry(conv), x, weights, y, epilogue, tile, ctx.device)
     return Lowered((launch,), constants, choice=f"direct, tile {tile}")
 
 
@@ -226,7 +255,11 @@ def _winograd_applies(size: int, conv: Convolution, ctx: LowerContext) -> bool:
 
 
 def _blocking(size: int, conv: Convolution, ctx: LowerContext) -> winograd.Blocking | None:
-    return choose_blocking(conv.window, conv.channels_in, conv.channels_out, size, ctx.device)
+    """The blocking with the least work, of a band with the panels for which the weights of the whole are packed."""
+    whole = choose_blocking(*_geometry(_whole(ctx)), size, ctx.device)
+    if ctx.whole is ctx or whole is None:
+        return whole
+    return choose_blocking(*_geometry(conv), size, ctx.device, whole.lanes)
 
 
 def _winograd_work(size: int, conv: Convolution, ctx: LowerContext) -> float:
@@ -237,8 +270,8 @@ def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
     epilogue, constants = read_epilogue(ctx, conv.channels_out, ctx.node.input(2))
     blocking = _blocking(size, conv, ctx)
     x, y = pixels(ctx, ctx.node.input(0)), pixels(ctx, ctx.node.outputs[0])
-    weights, zeros = ctx.local_name("weights"), ctx.local_name("zeros")
-    constants[weights] = transform_weights(ctx.constant(1), size, blocking.lanes)
+    weights, zeros = ctx.shared_name("weights"), ctx.shared_name("zeros")
+    constants[weights] = ctx.pack(weights, lambda: transform_weights(ctx.constant(1), size, blocking.lanes))
     constants[zeros] = np.zeros(16, np.float32)
     channels = conv.channels_in, conv.channels_out
     launch = launch_winograd(conv.window, *channels, x, weights, zeros, y, epilogue, blocking)
@@ -247,7 +280,7 @@ def _lower_winograd(size: int, conv: Convolution, ctx: LowerContext) -> Lowered:
 
 def _winograd(size: int) -> Algorithm:
     steps = (partial(step, size) for step in (_winograd_applies, _winograd_work, _lower_winograd))
-    return Algorithm(f"Winograd F({size}×{size})", _always(winograd.WINOGRAD), *steps)
+    return Algorithm(f"Winograd F({size}×{size})", _always(winograd.WINOGRAD), *steps, tile_rows=size)
 
 
 def _always(kernel: Kernel) -> Callable[[DeviceInfo], Kernel]:

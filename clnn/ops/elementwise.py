@@ -15,6 +15,7 @@ from clnn.kernels.elementwise import ELEMENTWISE
 from clnn.kernels.types import CL_TYPES, cl_type, vector_width
 from clnn.ops.base import InferContext, Layouts, LowerContext, Lowered, Operator
 from clnn.ops.indexing import Walk, broadcast_strides, too_large, walk
+from clnn.ops.rows import Rows, row_by_row
 from clnn.ops.settings import UNKNOWN, invalid
 
 RANK = 5
@@ -229,6 +230,9 @@ class Elementwise(Operator):
     def _strided(self, ctx: LowerContext) -> bool:
         """Whether the launch is the plain one, with as many dimensions as any region may need."""
         return self.is_one_launch(ctx) and ctx.output().rank <= RANK
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        return row_by_row(ctx.types, ctx.node) if self.is_one_launch(ctx) else None
 
     def lower(self, ctx: LowerContext) -> Lowered:
         operation, operands, result = self.operation(ctx), self.operands(ctx), output(ctx)

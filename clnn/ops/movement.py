@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
+from clnn.kernels.copy import COPY
 from clnn.ops.base import Cost, Layouts, LowerContext, Lowered, Operator
 from clnn.ops.strided import View, copy, movable
 
@@ -58,7 +61,9 @@ class Movement(Operator):
         launches = (copy(ctx.device, ctx.output().dtype, move.sizes, move.source, move.target) for move in left)
         in_place = f"{len(moves) - len(left)} of {len(moves)} parts in place" if len(left) < len(moves) else ""
         choice = ", ".join(filter(None, (in_place, "strided copy" if left else "")))
-        return Lowered(tuple(launch for group in launches for launch in group), choice=choice)
+        moved = sum(math.prod(move.sizes) for move in left)
+        work = Work(COPY.name, moved, 2.0 * moved * ctx.output().itemsize)
+        return Lowered(tuple(launch for group in launches for launch in group), choice=choice, work=work)
 
 
 def _placed(ctx: LowerContext, move: Move) -> Move:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from clnn.graph import Dim, TensorType
+from clnn.graph import Dim, Node, TensorType
 from clnn.ops.base import InferContext, LowerContext, Lowered, operator
 from clnn.ops.movement import Movement
 from clnn.ops.remap import OUTSIDE, remap, too_many_dimensions
+from clnn.ops.rows import ROW_AXIS, WHOLE, Band, Reach, Rows
 from clnn.ops.settings import UNKNOWN, axes, computed_obstacle, integers, invalid
 
 _MODES = ("constant", "reflect", "edge", "wrap")
@@ -49,6 +50,33 @@ class Pad(Movement):
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         return computed_obstacle(ctx, 1, 3) or super().obstacle(ctx) or too_many_dimensions(ctx.output().shape)
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        """Only for constants around all of every picture, as a band cannot tell what an edge looks like."""
+        value = ctx.node.input(2)
+        if (
+            ctx.type(0).rank != 4
+            or not ctx.output().size
+            or ctx.node.attrs.get("mode", "constant") != "constant"
+            or (value and value not in ctx.constants)
+            or min(min(pair) for pair in self.widths(ctx)) < 0
+            or self.widths(ctx)[0] != (0, 0)
+        ):
+            return None
+        others = (None,) * (len(ctx.node.inputs) - 1)
+        return Rows((Reach(before=self.widths(ctx)[ROW_AXIS][0]), *others))
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        """A Pad of the opset in which widths and value were attributes."""
+        widths = [*self.widths(ctx)]
+        widths[ROW_AXIS] = band.padding
+        value = ctx.constant(2)
+        attrs = {
+            "pads": (*(before for before, _ in widths), *(after for _, after in widths)),
+            "value": float(ctx.node.attrs.get("value", 0.0) if value is None else value.item()),
+            WHOLE: ctx.node,
+        }
+        return Node(ctx.node.name + band.suffix, "Pad", band.inputs[:1], band.outputs, attrs, 2), {}
 
     def lower(self, ctx: LowerContext) -> Lowered:
         mode = ctx.node.attrs.get("mode", "constant")

@@ -11,9 +11,10 @@ from clnn.graph import CHANNELS_LAST, Dim, Node, TensorType
 from clnn.kernels.pool import POOL, POOL_TYPES, WIDTHS
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.indexing import too_large
+from clnn.ops.rows import ROW_AXIS, Band, Rows
 from clnn.ops.settings import UNKNOWN, integer, integers, invalid
 from clnn.ops.strided import local_size
-from clnn.ops.window import Axis, read_axes
+from clnn.ops.window import Axis, band_pads, reach_of, read_axes
 
 _MAX_AXES = 3
 _ITEM_LOADS = 1 << 13
@@ -103,6 +104,17 @@ class _Pool(Operator):
     def gives_region(self, ctx: LowerContext, index: int) -> bool:
         # The indices of the maxima are numbered without gaps.
         return index == 0 and ctx.output().pixel_pitch is not None
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        node, data = ctx.node, ctx.type(0)
+        counts = node.attrs.get("count_include_pad", 0) and node.attrs.get("ceil_mode", 0)
+        if data.rank != 4 or not ctx.output().size or any(node.outputs[1:]) or counts:
+            return None
+        return Rows((reach_of(self._axes(node)[0], data.shape[ROW_AXIS]),))
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        pads = band_pads(ctx, ctx.node.attrs["kernel_shape"], band)
+        return band.node(ctx.node, **pads, ceil_mode=0), {}
 
     def lower(self, ctx: LowerContext) -> Lowered:
         data, result = ctx.type(0), ctx.output()

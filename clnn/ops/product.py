@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from clnn.devices.model import Work
 from clnn.errors import UnsupportedError
-from clnn.graph import Node
+from clnn.graph import Node, TensorType
 from clnn.kernels.activation import NO_ACTIVATION
 from clnn.kernels.epilogue import Epilogue
 from clnn.kernels.gemm import (
@@ -40,6 +41,11 @@ class Weights:
     strides: tuple[int, ...] = ()
     scale: float = 1.0
     value: np.ndarray | None = None
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """The value of constant ones, multiplied."""
+        return self.value if self.scale == 1.0 else self.value * np.float32(self.scale)
 
     @classmethod
     def view(cls, ctx: LowerContext, index: int, shape: tuple, strides: tuple, scale: float = 1.0) -> Weights:
@@ -76,7 +82,7 @@ def read_epilogue(ctx: LowerContext, channels: int, bias: str) -> tuple[Epilogue
         slope = ctx.constant(4)
         if slope is None or slope.size not in (1, channels):
             invalid(node, f"the slope of its PRelu is not a constant of 1 or {channels} values")
-        name = ctx.local_name("slope")
+        name = ctx.shared_name("slope")
         constants[name] = np.broadcast_to(slope.astype(np.float32).reshape(-1), (channels,)).copy()
         epilogue = replace(epilogue, slope=name)
     if "residual" in node.attrs:
@@ -124,9 +130,9 @@ def epilogue_work(node: Node, elements: int, store_work: float = STORE_WORK) -> 
     return elements * (store_work + (_EXP_WORK if dear else 0.0))
 
 
-def moved_bytes(ctx: LowerContext) -> int:
+def moved_bytes(node: Node, types: Mapping[str, TensorType]) -> int:
     """Bytes of the node's inputs and outputs."""
-    return sum(ctx.types[name].nbytes for name in (*ctx.node.inputs, *ctx.node.outputs) if name)
+    return sum(types[name].nbytes for name in (*node.inputs, *node.outputs) if name)
 
 
 def lower_product(
@@ -138,28 +144,30 @@ def lower_product(
     epilogue: Epilogue,
     slices: np.ndarray,
     algorithm: str,
+    tile: Tile | None = None,
 ) -> Lowered:
     """Pack the weights, at load time where they are constant, and launch the product of ``x`` and them to ``y``.
 
     ``slices`` is int64 of shape (slices, 4): where each slice begins, counted from the beginning of x, which of the
-    matrices in ``weights`` it takes, and its first row and channel of y.
+    matrices in ``weights`` it takes, and its first row and channel of y. ``tile`` is the one to take, by default that
+    with the least work.
 
     Raises:
         UnsupportedError: filled up to whole panels, the weights are more than the kernels can count.
     """
-    tile = choose_tile(product, ctx.device)
+    tile = tile or choose_tile(product, ctx.device)
     elements = weights.shape[0] * panel_elements(product, tile.lanes)
     if elements > MAX_ELEMENTS:
         raise UnsupportedError(
             f"{ctx.node}: its weights take {elements} elements in the order of the kernel, which counts to "
             f"{MAX_ELEMENTS}; split the node, or run this model elsewhere"
         )
-    names = {part: ctx.local_name(part) for part in ("weights", "slices", "zeros")}
+    names = {part: ctx.shared_name(part) for part in ("weights", "zeros")}
+    names["slices"] = ctx.local_name("slices")
     table = slices * [1, panel_elements(product, tile.lanes), 1, 1] + [x.offset, 0, 0, 0]
     constants, scratch, launches = {names["slices"]: table.astype(np.int32)}, {}, []
     if weights.value is not None:
-        value = weights.value if weights.scale == 1.0 else weights.value * np.float32(weights.scale)
-        constants[names["weights"]] = pack_panels(value, tile.lanes)
+        constants[names["weights"]] = ctx.pack(names["weights"], lambda: pack_panels(weights.scaled, tile.lanes))
     else:
         scratch[names["weights"]] = 4 * elements
         launches.append(
@@ -172,5 +180,5 @@ def lower_product(
     launches.append(launch_product(product, operands, epilogue, tile, ctx.device))
     elements = product.window.rows * product.channels_out * product.slices
     operations = product_work(product, tile) + epilogue_work(ctx.node, elements)
-    work = Work(launches[-1].kernel.name, operations, moved_bytes(ctx))
+    work = Work(launches[-1].kernel.name, operations, moved_bytes(ctx.node, ctx.types))
     return Lowered(tuple(launches), constants, scratch, choice=f"{algorithm}, tile {tile}", work=work)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from clnn.devices.info import DeviceInfo
-from clnn.graph import CHANNELS_LAST, PLAIN, Dim, TensorType
+from clnn.graph import CHANNELS_LAST, PLAIN, Dim, Node, TensorType
 from clnn.kernels import Launch
 from clnn.kernels.resample import RESAMPLE, WIDTHS
 from clnn.ops.base import InferContext, Layouts, LowerContext, Lowered, operator
 from clnn.ops.movement import Movement
 from clnn.ops.remap import gives_pixels, remap, too_many_dimensions
+from clnn.ops.rows import ROW_AXIS, WHOLE, Band, Reach, Rows
 from clnn.ops.sampling import COORDINATES, MODES, NEAREST, Sampling, Taps, sample
 from clnn.ops.settings import UNKNOWN, axes, computed_obstacle, integers, invalid, numbers
 from clnn.ops.strided import grid, local_size
@@ -114,6 +115,28 @@ class Resize(Movement):
     def _is_remapped(self, ctx: LowerContext) -> bool:
         """Whether elements are copied by tables; where no axis changes its size, the output may be an alias."""
         return self._sampling(ctx).mode == "nearest" and ctx.type(0).shape != ctx.output().shape
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        """Only where every element is repeated a whole number of times, along spatial axes."""
+        data, result, how = ctx.type(0), ctx.output(), self._sampling(ctx)
+        if data.rank != 4 or not result.size or data.shape[:2] != result.shape[:2] or how.mode != "nearest":
+            return None
+        plan = self._plan(ctx)
+        for axis in (2, 3):
+            size, out = data.shape[axis], result.shape[axis]
+            taps = sample(how, size, out, plan.scales[axis], plan.rois[axis])
+            if out % size or (taps.positions[:, 0] != np.arange(out) // (out // size)).any():
+                return None
+        others = (None,) * (len(ctx.node.inputs) - 1)
+        repeat = result.shape[ROW_AXIS] // data.shape[ROW_AXIS]
+        return Rows((Reach(repeat=repeat), *others), tile=repeat)
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        """An Upsample, which is given scales, never sizes."""
+        data, result = ctx.type(0), ctx.output()
+        scales = tuple(float(out // size) for size, out in zip(data.shape, result.shape, strict=True))
+        attrs = {"mode": "nearest", "scales": scales, WHOLE: ctx.node}
+        return Node(ctx.node.name + band.suffix, "Upsample", band.inputs[:1], band.outputs, attrs, 7), {}
 
     def lower(self, ctx: LowerContext) -> Lowered:
         data, result, how = ctx.type(0), ctx.output(), self._sampling(ctx)

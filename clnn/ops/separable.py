@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Work
 from clnn.graph import CHANNELS_LAST, PLAIN, Node, TensorType
 from clnn.kernels.activation import NO_ACTIVATION
 from clnn.kernels.gemm import choose_tile, pack_panels
 from clnn.kernels.separable import MIN_CHANNELS, launch_separable, pixels_per_item
+from clnn.kernels.separable import SEPARABLE as KERNEL
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, find, operator
-from clnn.ops.convolution import depthwise_work, is_depthwise, read_convolution
+from clnn.ops.convolution import depthwise_work, is_depthwise, pack_taps, read_convolution
 from clnn.ops.product import epilogue_work, moved_bytes, pixels, product_work, read_epilogue, takes_pixels
+from clnn.ops.rows import ROW_AXIS, WHOLE, Band, Reach, Rows
+from clnn.ops.window import band_pads, reach_of, read_axes
 
 SEPARABLE = "clnn.Separable"
 
@@ -64,8 +68,18 @@ class Separable(Operator):
 
     def cost(self, node: Node, types: Mapping[str, TensorType]) -> Cost:
         """What lies between the two is neither written nor read."""
-        flops = sum(find(part.op).cost(part, types).flops for part in node.attrs.values())
+        flops = sum(find(part.op).cost(part, types).flops for part in parts(node))
         return Cost(flops, super().cost(node, types).bytes)
+
+    def work(self, node: Node, types: Mapping[str, TensorType], device: DeviceInfo) -> Work:
+        before, after = parts(node)
+        first, second = read_convolution(before, types), read_convolution(after, types)
+        operations = (
+            depthwise_work(first) + epilogue_work(before, types[after.input(0)].size)
+            + product_work(second.product, choose_tile(second.product, device))
+            + epilogue_work(after, types[node.outputs[0]].size)
+        )  # fmt: skip
+        return Work(KERNEL.name, operations, moved_bytes(node, types))
 
     def layouts(self, ctx: LowerContext) -> Layouts:
         return Layouts((CHANNELS_LAST, PLAIN, PLAIN, CHANNELS_LAST, PLAIN, PLAIN, PLAIN), (CHANNELS_LAST,))
@@ -76,24 +90,42 @@ class Separable(Operator):
     def gives_region(self, ctx: LowerContext, index: int) -> bool:
         return ctx.output().pixel_pitch is not None
 
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        kernel = ctx.types[ctx.node.input(5)].shape[2:]
+        if len(kernel) != 2:
+            return None
+        reach = reach_of(read_axes(ctx.node.attrs["depthwise"], kernel)[0], ctx.type(0).shape[ROW_AXIS])
+        return Rows((reach, None, None, Reach() if ctx.node.input(3) else None, None, None, None))
+
+    def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
+        depthwise, pointwise = ctx.node.attrs["depthwise"], ctx.node.attrs["pointwise"]
+        (between,), (result,) = depthwise.outputs, band.outputs
+        pads = band_pads(replace(ctx, node=parts(ctx.node)[0]), ctx.types[ctx.node.input(5)].shape[2:], band)
+        own = f"{between}{band.suffix}"
+        node = band.node(
+            ctx.node,
+            depthwise=depthwise.replace(outputs=(own,)).with_attrs(**pads, **{WHOLE: depthwise}),
+            pointwise=pointwise.replace(outputs=band.outputs).with_attrs(**{WHOLE: pointwise}),
+        )
+        n, _, h, w = ctx.types[result].shape
+        kind = ctx.types[between]
+        return node, {own: replace(kind, shape=(n, kind.shape[1], h, w))}
+
     def lower(self, ctx: LowerContext) -> Lowered:
         before, after = (replace(ctx, node=part) for part in parts(ctx.node))
         first, second = read_convolution(before.node, ctx.types), read_convolution(after.node, ctx.types)
-        tile = choose_tile(second.product, ctx.device)
+        whole = read_convolution(after.whole.node, ctx.types)
+        tile = choose_tile(whole.product, ctx.device)
         epilogue, constants = read_epilogue(after, second.channels_out, after.node.input(2))
-        taps, weights, zeros = before.local_name("weights"), ctx.local_name("weights"), ctx.local_name("zeros")
-        constants[taps] = np.ascontiguousarray(before.constant(1).reshape(first.channels_in, -1).T)
+        taps, weights, zeros = before.shared_name("weights"), ctx.shared_name("weights"), ctx.shared_name("zeros")
+        constants[taps] = ctx.pack(taps, lambda: pack_taps(before.constant(1)))
         matrix = after.constant(1).reshape(1, 1, second.channels_out, second.channels_in)
-        constants[weights] = pack_panels(matrix.transpose(0, 1, 3, 2), tile.lanes)
+        constants[weights] = ctx.pack(weights, lambda: pack_panels(matrix.transpose(0, 1, 3, 2), tile.lanes))
         constants[zeros] = np.zeros(16, np.float32)
         launch = launch_separable(
             first.window, first.channels_in, second.channels_out, pixels(ctx, ctx.node.input(0)),
             (taps, before.node.input(2) or None), weights, zeros, pixels(ctx, ctx.node.outputs[0]),
             before.node.attrs.get("activation", NO_ACTIVATION), epilogue, tile, ctx.device,
         )  # fmt: skip
-        operations = (
-            depthwise_work(first) + epilogue_work(before.node, ctx.types[after.node.input(0)].size)
-            + product_work(second.product, tile) + epilogue_work(after.node, ctx.output().size)
-        )  # fmt: skip
-        work = Work(launch.kernel.name, operations, moved_bytes(ctx))
+        work = self.work(ctx.node, ctx.types, ctx.device)
         return Lowered((launch,), constants, choice=f"depthwise, then GEMM in cache, tile {tile}", work=work)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from clnn.graph import Dim, TensorType
 from clnn.ops.base import InferContext, LowerContext, operator
 from clnn.ops.movement import Move, Movement
+from clnn.ops.rows import ROW_AXIS, Rows, row_by_row
 from clnn.ops.settings import UNKNOWN, axes, computed_obstacle, integers, invalid
 from clnn.ops.strided import View
 
@@ -50,6 +52,17 @@ class Slice(Movement):
 
     def obstacle(self, ctx: LowerContext) -> str | None:
         return computed_obstacle(ctx, *_SETTINGS) or super().obstacle(ctx)
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        data, cuts = ctx.type(0), self.cuts(ctx, ctx.type(0).rank)
+        rows = row_by_row(ctx.types, ctx.node)
+        if rows is None or any(axis in (0, ROW_AXIS) for axis, *_ in cuts):
+            return None
+        if len(cuts) != 1 or cuts[0][3] != 1:
+            return rows
+        along, start, end, _ = cuts[0]
+        first, stop, _ = slice(start, end).indices(data.shape[along])
+        return replace(rows, parts=((along, first, stop),))
 
     def moves(self, ctx: LowerContext) -> Iterable[Move]:
         data, result = ctx.type(0), ctx.output()

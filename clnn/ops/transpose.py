@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from clnn.graph import CHANNELS_LAST, PLAIN, TensorType
 from clnn.ops.base import InferContext, Layouts, LowerContext, operator
 from clnn.ops.movement import Move, Movement
+from clnn.ops.rows import Rows, row_by_row
 from clnn.ops.settings import UNKNOWN, integer, integers, invalid
 from clnn.ops.strided import View
 
@@ -58,6 +59,9 @@ class Relayout(Movement):
     def moves(self, ctx: LowerContext) -> Iterable[Move]:
         data, result = ctx.type(0), ctx.output()
         yield Move(data.shape, View.of(ctx.node.inputs[0], data), View.of(ctx.node.outputs[0], result))
+
+    def by_rows(self, ctx: LowerContext) -> Rows | None:
+        return row_by_row(ctx.types, ctx.node)
 
 
 class _Blocks(Movement):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clnn.graph import Dim, Node
+from clnn.ops.base import InferContext
+from clnn.ops.rows import Band, Reach
 from clnn.ops.settings import UNKNOWN, integers, invalid
 
 
@@ -64,3 +66,19 @@ def read_axes(node: Node, kernel: tuple[int, ...]) -> tuple[Axis, ...]:
     # Pads are given with auto_pad=VALID by some exporters, and mean nothing there.
     pads = setting("pads", 0, 2 * rank, 0) if auto_pad == "NOTSET" else (0,) * (2 * rank)
     return tuple(Axis(kernel[i], strides[i], dilations[i], pads[i], pads[i + rank], auto_pad) for i in range(rank))
+
+
+def reach_of(axis: Axis, size: int) -> Reach:
+    """How far a window reaches along an axis of ``size``."""
+    return Reach(axis.reach, axis.stride, axis.pad(size))
+
+
+def band_pads(ctx: InferContext, kernel: tuple[int, ...], band: Band) -> dict[str, object]:
+    """The attributes by which a two-dimensional window slides over a band of rows as it does over all of them.
+
+    Pads are given explicitly, as many as the windows of the result need.
+    """
+    columns, width = read_axes(ctx.node, kernel)[1], ctx.type(0).shape[3]
+    left = columns.pad(width)
+    right = (ctx.types[ctx.node.outputs[0]].shape[3] - 1) * columns.stride + columns.reach - left - width
+    return {"pads": (band.padding[0], left, band.padding[1], max(0, right)), "auto_pad": "NOTSET"}

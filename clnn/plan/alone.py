@@ -11,10 +11,12 @@ from clnn.plan.types import Plan
 from clnn.schedule import CostModel, find_policy
 
 
-def plan_alone(graph: Graph, device: DeviceInfo, machine: MachineModel, exact: bool = False) -> Plan:
+def plan_alone(
+    graph: Graph, device: DeviceInfo, machine: MachineModel, exact: bool = False, chain: str = "off"
+) -> Plan:
     """The plan of a graph of static shapes, or of a stage of one, that a device runs alone.
 
-    ``exact`` is as for ``lower``, and the exceptions are those of ``lower`` and ``build``.
+    ``exact`` and ``chain`` are as for ``lower``, and the exceptions are those of ``lower`` and ``build``.
     """
     scheduled = find_policy("single")(graph, [device], CostModel(machine))
-    return build(lower(graph, scheduled, [device], exact, machine), [device])
+    return build(lower(graph, scheduled, [device], exact, machine, chain), [device])

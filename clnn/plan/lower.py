@@ -9,6 +9,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
 from clnn.graph import Graph
 from clnn.ops import LowerContext, Lowered, Operator, find
+from clnn.plan.chains import form_chains
 from clnn.plan.divide import divide_node
 from clnn.plan.fusion import fuse_chains, fuse_separable
 from clnn.plan.layout import assign_layouts
@@ -19,11 +20,11 @@ from clnn.schedule import HOST, Schedule
 
 def choose_algorithms(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:
     """Let every operator choose its algorithm and turn its node into launches."""
-    graph, launches = lowered.graph, {}
+    graph, launches, packed = lowered.graph, {}, {}
     for node in graph.nodes:
         place = lowered.schedule.place(node.name)
         if place != HOST:
-            ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact)
+            ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact, packed)
             launches[node.name] = _with_work(find(node.op), ctx)
     return replace(lowered, lowered=launches)
 
@@ -53,6 +54,7 @@ LOWERING = (
     fuse_separable,
     fuse_chains,
     assign_layouts,
+    form_chains,
     place_in_regions,
     choose_algorithms,
     cut_launches,
@@ -65,11 +67,12 @@ def lower(
     devices: Sequence[DeviceInfo],
     exact: bool = False,
     machine: MachineModel | None = None,
+    chain: str = "off",
 ) -> LoweredGraph:
     """Turn a scheduled graph of static shapes into launches per node.
 
     ``exact`` rules out algorithms that round otherwise than a sum of products does. ``machine`` is how fast the devices
-    are, which decides on the shares of teams.
+    are, which decides on the shares of teams. ``chain`` is that of the options of a session.
 
     Raises:
         UnsupportedError: an operator cannot be lowered as scheduled.
@@ -78,7 +81,7 @@ def lower(
         nodes = {node.name: node for node in graph.nodes}
         graph = graph.replace(nodes=tuple(nodes[name] for name in schedule.order))
     outputs = {name: name for name in graph.outputs}
-    lowered = LoweredGraph(graph, schedule, outputs, {}, exact, _known(machine or MachineModel(), devices))
+    lowered = LoweredGraph(graph, schedule, outputs, {}, exact, chain, _known(machine or MachineModel(), devices))
     by_id = {device.id: device for device in (*devices, *(team.info for team in schedule.teams.values()))}
     for step in LOWERING:
         lowered = step(lowered, by_id)

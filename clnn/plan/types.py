@@ -16,12 +16,66 @@ from clnn.schedule import Schedule
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """One way to compute a run of nodes: milliseconds, bytes alive at once, and bytes moved to and from memory."""
+
+    ms: float
+    arena_bytes: int
+    traffic_bytes: int
+
+
+@dataclass(frozen=True)
+class LineBuffer:
+    """What is kept of a tensor between two stages of a chain: ``rows`` at most, ``halo`` of which for the next band.
+
+    ``whole_bytes`` are those of the tensor that it stands for.
+    """
+
+    rows: int
+    halo: int
+    nbytes: int
+    whole_bytes: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A run of nodes that is computed in bands of rows, or could be.
+
+    Attributes:
+        nodes: names of the nodes that compute all rows; ``device`` is their place.
+        taken: whether bands were chosen; ``reason`` says why or why not.
+        images, bands: of each of the images there are so many bands.
+        rows: of the last tensor, that a band computes.
+        buffers: by the tensor that each stands for.
+        banded, layered: what is predicted for both ways.
+        members: names of the nodes that compute bands, copies included; none where bands were not chosen.
+        inside: the tensors that lie between members; ``cached`` tells whether these are expected to stay in a cache.
+    """
+
+    nodes: tuple[str, ...]
+    device: str
+    taken: bool
+    reason: str
+    images: int
+    bands: int
+    rows: int
+    buffers: Mapping[str, LineBuffer]
+    banded: Prediction
+    layered: Prediction
+    cached: bool
+    members: tuple[str, ...] = ()
+    inside: frozenset[str] = frozenset()
+    transport: str = "buffer"
+
+
+@dataclass(frozen=True)
 class LoweredGraph:
     """A graph whose types carry their final layouts, and the launches of each node that a device runs.
 
     ``outputs`` maps each graph output to the tensor that holds it in plain layout. ``exact`` is the precision asked
     for, see ``LowerContext``, ``machine`` how fast the devices are taken for. ``parts`` are those into which each
-    launch of a node is cut that a team computes.
+    launch of a node is cut that a team computes. ``chain`` is that of the options; ``chains`` are those that were
+    considered, and ``chain_reason`` is why there are not more.
     """
 
     graph: Graph
@@ -29,8 +83,11 @@ class LoweredGraph:
     outputs: Mapping[str, str]
     lowered: Mapping[str, Lowered]
     exact: bool = False
+    chain: str = "off"
     machine: MachineModel = field(default_factory=MachineModel)
     parts: Mapping[str, tuple[tuple[Part, ...], ...]] = field(default_factory=dict)
+    chains: tuple[Chain, ...] = ()
+    chain_reason: str = ""
 
 
 @dataclass(frozen=True)

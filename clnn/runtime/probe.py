@@ -8,8 +8,10 @@ Nothing of clnn is imported here, so that the start costs little more than pyope
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -40,6 +42,7 @@ def facts(cl: Any, device: Any) -> dict[str, Any]:
         "global_mem": device.global_mem_size,
         "max_alloc": device.max_mem_alloc_size,
         "local_mem": device.local_mem_size,
+        "cache_bytes": cache_bytes(cl, device),
         "alignment": max(1, device.mem_base_addr_align // 8),  # reported in bits
         "max_work_group_size": device.max_work_group_size,
         "vector_width": max(1, device.native_vector_width_float),
@@ -49,6 +52,17 @@ def facts(cl: Any, device: Any) -> dict[str, Any]:
         "pipes": pipes(cl, device),
         "subdevices": subdevices(cl, device),
     }
+
+
+def cache_bytes(cl: Any, device: Any) -> int:
+    """The largest cache: what the driver says, or, as some mean one of a core by that, what Linux says of a CPU."""
+    sizes = [device.global_mem_cache_size]
+    if device.type & cl.device_type.CPU:
+        for file in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*/size"):
+            with open(file, encoding="ascii") as text:
+                number = re.fullmatch(r"(\d+)K", text.read().strip())
+            sizes.append(1024 * int(number[1]) if number else 0)
+    return max(sizes)
 
 
 def pipes(cl: Any, device: Any) -> bool:

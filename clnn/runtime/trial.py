@@ -25,7 +25,7 @@ from clnn.runtime.drivers import Driver
 log = logging.getLogger(__name__)
 
 LIMIT_S = 60.0  # a cold build of one kernel takes about a second, and the machine may be busy
-_FORMAT = "1"
+_FORMAT = "2"
 _HUNG = "does not finish the probe kernel"
 _KILLED = "was killed"
 

@@ -32,11 +32,12 @@ def plan_network(
     platforms: str | None = None,
     tell: Callable[[str], Any] = lambda text: None,
     measure: bool = False,
+    chain: str = "auto",
 ) -> tuple[Plan, Times | None]:
     """The plan of ``model`` for the input shapes that ``dims`` gives to symbolic dimensions, and what it takes.
 
     Devices are measured first if they never were, so that the plan can predict times; ``tell`` is called with a line
-    before that. With ``measure`` the plan is run on random input; else it is not.
+    before that. With ``measure`` the plan is run on random input; else it is not. ``chain`` is as for ``Options``.
 
     Raises:
         UsageError: the plan is to be measured, and uses a device in another process.
@@ -46,7 +47,7 @@ def plan_network(
     opened = selection.select(devices, platforms)
     shapes = bound_shapes(args, dims)
     machine = modelling.machine(opened, measure_missing=True, tell=tell)
-    plan = plan_graph(graph, shapes, [device.info for device in opened], policy, machine=machine)
+    plan = plan_graph(graph, shapes, [device.info for device in opened], policy, machine=machine, chain=chain)
     if not measure:
         return plan, None
     here = [device for device in opened if isinstance(device, OpenDevice)]
