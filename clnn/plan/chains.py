@@ -11,6 +11,7 @@ from itertools import groupby
 from clnn.devices.info import DeviceInfo
 from clnn.graph import Node, TensorType
 from clnn.ops import LowerContext, find
+from clnn.ops.rows import WHOLE
 from clnn.plan.banded import Link, write_out
 from clnn.plan.chain_cost import Hierarchy, layer_bytes, layer_ms, row_bytes
 from clnn.plan.chain_search import LEAST_GAIN, TIME, TRAFFIC, Row, Segment, best, segments, smallest
@@ -94,9 +95,9 @@ def _rows(lowered: LoweredGraph, devices: Mapping[str, DeviceInfo]) -> Iterator[
 
 
 def _link(node: Node, lowered: LoweredGraph, devices: Mapping[str, DeviceInfo]) -> Link | None:
-    """A node as a link of a chain, if it can be one."""
+    """A node as a link of a chain, if it can be one: what computes some rows for a device is not cut again."""
     types, place = lowered.graph.types, lowered.schedule.place(node.name)
-    if place == HOST or any(types[name].rank != 4 for name in filter(None, node.outputs)):
+    if place == HOST or WHOLE in node.attrs or any(types[name].rank != 4 for name in filter(None, node.outputs)):
         return None
     ctx = LowerContext(node, types, lowered.graph.constants, devices[place], lowered.exact)
     rows = find(node.op).by_rows(ctx)

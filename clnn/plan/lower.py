@@ -9,6 +9,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.devices.model import MachineModel
 from clnn.graph import Graph
 from clnn.ops import LowerContext, Lowered, Operator, find
+from clnn.plan.apart import share_rows
 from clnn.plan.chains import form_chains
 from clnn.plan.divide import divide_node
 from clnn.plan.fusion import fuse_chains, fuse_separable
@@ -20,11 +21,12 @@ from clnn.schedule import HOST, Schedule
 
 def choose_algorithms(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> LoweredGraph:
     """Let every operator choose its algorithm and turn its node into launches."""
-    graph, launches, packed = lowered.graph, {}, {}
+    # Bands of one node share what is packed for them, but not with those of another device, which may pack otherwise.
+    graph, launches, packed = lowered.graph, {}, {place: {} for place in devices}
     for node in graph.nodes:
         place = lowered.schedule.place(node.name)
         if place != HOST:
-            ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact, packed)
+            ctx = LowerContext(node, graph.types, graph.constants, devices[place], lowered.exact, packed[place])
             launches[node.name] = _with_work(find(node.op), ctx)
     return replace(lowered, lowered=launches)
 
@@ -54,6 +56,7 @@ LOWERING = (
     fuse_separable,
     fuse_chains,
     assign_layouts,
+    share_rows,
     form_chains,
     place_in_regions,
     choose_algorithms,

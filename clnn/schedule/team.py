@@ -13,14 +13,16 @@ MOST_UNITS = 32
 
 @dataclass(frozen=True)
 class Team:
-    """Devices of one kind that share the host's memory; each computes a part of a layer's index space.
+    """Devices of one kind that compute a layer together.
 
-    ``info`` describes them as one device, for which layers are lowered. Layouts, algorithms and tiles are so fixed
-    before work is cut, and do not depend on who gets which part.
+    Those that share the host's memory get a part of a layer's index space each; where memories lie ``apart`` each has
+    rows of its own (``plan/apart.py``). ``info`` describes them as one device, for which layers are lowered. Layouts,
+    algorithms and tiles are so fixed before work is cut, and do not depend on who gets which part.
     """
 
     info: DeviceInfo
     members: tuple[str, ...]
+    apart: bool = False
 
     @property
     def id(self) -> str:
@@ -53,4 +55,5 @@ def team_of(devices: Sequence[DeviceInfo], speeds: Sequence[float]) -> Team:
         bandwidth_gbs=max(device.bandwidth_gbs for device in devices),
         member_speeds=tuple(speeds),
     )
-    return Team(info, tuple(device.id for device in devices))
+    apart = not all(device.host_memory for device in devices)
+    return Team(info, tuple(device.id for device in devices), apart)
