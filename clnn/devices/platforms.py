@@ -28,6 +28,7 @@ from clnn import env, schema
 from clnn.devices import naming
 from clnn.devices.described import Description, LinkEntry, check_links
 from clnn.devices.info import KINDS
+from clnn.devices.units import TRANSPORTS, Units
 from clnn.errors import UsageError
 from clnn.schema import Strict
 
@@ -52,6 +53,8 @@ class DeviceEntry(Strict):
     ``subdevice`` takes a part of it: of the equal sub-devices of ``threads`` compute units each (1 when left out) that
     it can be cut into, the one with that number. ``slowdown`` repeats each kernel that often. ``memory``: "separate"
     copies tensors to and from a device that shares the host's memory, as to one that does not.
+    ``style: fpga`` makes it an FPGA-style device, whose layers are chains of stages that hand packets to each other by
+    ``transport``: "buffer" (when left out), "pipe" or "channel".
     ``isolate`` runs it in a child process, which ``cores`` pins to these cores of the host.
     """
 
@@ -63,9 +66,16 @@ class DeviceEntry(Strict):
     subdevice: Annotated[int, Field(ge=0)] | None = None
     slowdown: Annotated[int, Field(ge=1)] = 1
     memory: Literal["shared", "separate"] | None = None
+    style: Literal["fpga"] | None = None
+    transport: Literal[TRANSPORTS] | None = None
     isolate: bool = False
     cores: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     hint: Hint = Hint()
+
+    @property
+    def units(self) -> Units | None:
+        """The processing units that the device is taken to have."""
+        return Units(self.transport or "buffer") if self.style else None
 
     @property
     def thread_limit(self) -> int | None:
@@ -95,6 +105,14 @@ class DeviceEntry(Strict):
             raise ValueError("give 'select', or 'describe' for a device that is not here")
         if self.describe is not None and given != {"describe"}:
             raise ValueError(f"a device that is described takes no '{min(given - {'describe'})}'")
+        return self
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> DeviceEntry:
+        if self.transport and not self.style:
+            raise ValueError("transport: only stages hand packets on; add 'style: fpga'")
+        if self.style and self.slowdown != 1:
+            raise ValueError("slowdown: stages cannot be repeated, as they take their input away; leave it out")
         return self
 
     @model_validator(mode="after")

@@ -52,5 +52,6 @@ def team_of(devices: Sequence[DeviceInfo], speeds: Sequence[float]) -> Team:
         gflops=sum(device.gflops for device in devices),
         bandwidth_gbs=max(device.bandwidth_gbs for device in devices),
         member_speeds=tuple(speeds),
+        units=None,
     )
     return Team(info, tuple(device.id for device in devices))
