@@ -328,6 +328,17 @@ STAGE __kernel void misc(FIFO_IN(sums) FIFO_IN(residual) FIFO_OUT(results) __glo
     FIFO_START(sums)
     FIFO_START(residual)
     FIFO_START(results)
+    if (operation == COPY) { /* without a window: packets go through */
+        for (int i = first_in; i < last_in; ++i) {
+            const int index = i / (height * width * vectors) / batch * vectors + i % vectors;
+            packet v, added = (packet)(0.0f);
+            FIFO_READ(sums, v);
+            if (residual_place) FIFO_READ(residual, added);
+            v = finish(v, added, residual_place, bias, slope, index, activation, alpha, beta);
+            FIFO_WRITE(results, v);
+        }
+        return;
+    }
 #if LINE_PACKETS > 0
     __local float lines[LINE_PACKETS * WIDTH];
 #else

@@ -31,9 +31,11 @@ def cycles(chain: Chain, units: Units) -> int:
 
 
 def _misc_cycles(chain: Chain) -> int:
-    """A clock for each packet that comes, and for each that a result is made of."""
-    window, taps = chain.misc.window, 1 if chain.misc.operation == "COPY" else chain.misc.window.taps
-    return (window.height * window.width + window.out_height * window.out_width * taps) * chain.target.vectors
+    """A clock for each packet that comes, and for each that a result of a window is made of."""
+    window = chain.misc.window
+    if window is None:
+        return chain.target.packets
+    return (window.height * window.width + window.out_height * window.out_width * window.taps) * chain.target.vectors
 
 
 def _gemm_cycles(chain: Chain, units: Units) -> int:

@@ -17,7 +17,8 @@ OPERATIONS = ("COPY", "MAX", "AVERAGE", "DEPTHWISE")
 
 _ON_ARRIVAL, _ON_RESULT = 0, 1
 _PLACES = {"NONE": 0, "BEFORE": 1, "AFTER": 2}
-_EXPONENTIAL = ("SIGMOID", "SILU", "TANH")
+EXPONENTIAL = {"SIGMOID", "SILU", "TANH"}
+"""Activations that the stages have only if they are built with EXPONENTIALS."""
 _SIZES = (0, *(1 << power for power in range(4, 17)))
 
 _PARAMS = (
@@ -78,10 +79,11 @@ class Misc:
     """What the unit for miscellaneous layers does; the strings name constants.
 
     Bias, residual (``place``: NONE, BEFORE or AFTER the activation) and activation apply to the packets that come, or
-    to the results of a depthwise window. ``pad_bottom``, ``pad_right`` and ``count_padding`` are those of an average.
+    to the results of a depthwise window. COPY has no window. ``pad_bottom``, ``pad_right`` and ``count_padding`` are
+    those of an average.
     """
 
-    window: Window
+    window: Window | None = None
     operation: str = "COPY"
     weights: str | None = None
     bias: str | None = None
@@ -151,9 +153,10 @@ class Chain:
             stages.append(
                 Stage("read_residual", (), added, passes, self.residual.height * self.residual.width, vectors, 1)
             )
-        window = self.misc.window
+        product = self.product
+        pixels = product.out_height * product.out_width if product else pixels
         stages += [
-            Stage("misc", joined, results, passes, window.height * window.width, vectors, vectors, window),
+            Stage("misc", joined, results, passes, pixels, vectors, vectors, self.misc.window),
             Stage("write", (results,), "", passes, target.height * target.width, vectors, 1),
         ]
         return tuple(stages)
@@ -174,9 +177,10 @@ class Chain:
             if stage.output:
                 kind = stage.output.removeprefix(f"{self.name}/")
                 limit = most_depth(replaced[kind], 4 * units.width)
-                if limit < stage.packets_per_item:
-                    return (f"FIFO '{kind}' needs {stage.packets_per_item} packets, a quarter of the tensor that it "
-                            f"replaces has {limit}")
+                # Stages that run at once write packet by packet; a launch does not end within a pixel.
+                least = 1 if units.concurrent else stage.packets_per_item
+                if limit < least:
+                    return f"FIFO '{kind}' needs {least} packets, a quarter of the tensor that it replaces has {limit}"
                 found[stage.output] = min(limit, units.fifo_packets)
         return found
 
@@ -285,12 +289,11 @@ class _Launches:
     def _gemm(self, firing: Firing) -> tuple[Arg, ...]:
         chain = self.chain
         data, sums = self._fifos["gemm"]
-        window = chain.product or chain.misc.window
         return (
             *self._fifo(data, firing.first_in),
             *self._fifo(sums, firing.first_out * self._per_item["gemm"]),
             chain.weights, self._lines("gemm") if chain.product else None, chain.target.vectors,
-            *self._window(window, chain.source.vectors, firing),
+            *self._window(chain.product, chain.source, chain.source.vectors, firing),
         )  # fmt: skip
 
     def _misc(self, firing: Firing) -> tuple[Arg, ...]:
@@ -301,17 +304,19 @@ class _Launches:
             *self._fifo(sums, firing.first_in),
             *self._fifo(residual[0] if residual else "", firing.first_in),
             *self._fifo(results, firing.first_out * self._per_item["misc"]),
-            misc.weights, misc.bias, misc.slope, self._lines("misc"),
+            misc.weights, misc.bias, misc.slope, self._lines("misc") if misc.window else None,
             float(misc.activation.alpha), float(misc.activation.beta),
             OPERATIONS.index(misc.operation), when, _PLACES[misc.place],
             list(ACTIVATIONS).index(misc.activation.kind), misc.pad_bottom, misc.pad_right, int(misc.count_padding),
-            *self._window(misc.window, chain.target.vectors, firing),
+            *self._window(misc.window, chain.target, chain.target.vectors, firing),
         )  # fmt: skip
 
     def _lines(self, unit: str) -> str | None:
         return None if self.units.line_packets else _lines_name(self.chain, unit)
 
-    def _window(self, window: Window, vectors: int, firing: Firing) -> tuple[int, ...]:
+    def _window(self, window: Window | None, passing: Stream, vectors: int, firing: Firing) -> tuple[int, ...]:
+        """The arguments for a window; without one, that of a pixel of what passes through."""
+        window = window or Window(1, passing.height, passing.width, passing.height, passing.width)
         return (
             *window.args, rows_kept(window), self.chain.source.batch, vectors,
             firing.first_in, firing.last_in, firing.first_out, firing.last_out,

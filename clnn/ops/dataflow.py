@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,8 +41,14 @@ def dataflow(ctx: LowerContext, nodes: Sequence[Node]) -> Node | str:
         obstacle = _join_obstacle(replace(ctx, node=nodes[0]), nodes[1])
     if obstacle is not None:
         return obstacle
-    proven = prove(_Reader(replace(ctx, node=joined)).chain(), ctx.device.units)
+    proven = prove(read_chain(replace(ctx, node=joined))[0], ctx.device.units)
     return proven if isinstance(proven, str) else joined
+
+
+def read_chain(ctx: LowerContext) -> tuple[Chain, Mapping[str, Callable[[], np.ndarray]]]:
+    """The chain that a node stands for, and what makes the constants that it needs."""
+    reader = _Reader(ctx)
+    return reader.chain(), reader.constants
 
 
 def _obstacle(ctx: LowerContext) -> str | None:
@@ -118,7 +124,7 @@ class _Reader:
         self.units: Units = ctx.device.units
         self.nodes = tuple(parts(ctx.node))
         self.first = replace(ctx, node=self.nodes[0])
-        self.constants: dict[str, np.ndarray] = {}
+        self.constants: dict[str, Callable[[], np.ndarray]] = {}
 
     def chain(self) -> Chain:
         """The chain that the nodes are."""
@@ -142,7 +148,7 @@ class _Reader:
         mapping = span, channels_out, lanes, channels_out
         pads = (groups, channels_out, span * vectors * self.units.width)
         self._keep("weights", lambda: self._product_weights(groups, span, source.vectors))
-        misc = self._epilogue(Misc(Window(1, *window.args[2:4], *window.args[2:4])), pads)
+        misc = self._epilogue(Misc(), pads)
         return Chain(
             first.node.outputs[0], source, self._stream(self.ctx.node.outputs[0], vectors, mapping), groups * span,
             self._pooled(misc), window, first.local_name("weights"), result.nbytes, self._residual(vectors, mapping),
@@ -151,11 +157,11 @@ class _Reader:
     def _plain_chain(self) -> Chain:
         """One without a product: the packets of the tensor go to the unit for miscellaneous layers as they come."""
         first, lanes = self.first, self.units.lanes
-        _, channels, height, width = _pictures(first.type(0))
+        channels = _pictures(first.type(0))[1]
         span, vectors = -(-channels // lanes), self._vectors(min(channels, lanes))
         mapping = span, channels, lanes, channels
         pads = (1, channels, span * vectors * self.units.width)
-        misc = Misc(Window(1, height, width, height, width))
+        misc = Misc()
         if first.node.op == "Conv":
             weights = first.local_name("weights")
             misc = Misc(read_convolution(first.node, first.types).window, "DEPTHWISE", weights)
@@ -183,7 +189,7 @@ class _Reader:
         node = self.first.node
         return self._stream(node.input(3), vectors, mapping) if "residual" in node.attrs else None
 
-    def _keep(self, suffix: str, value) -> None:
+    def _keep(self, suffix: str, value: Callable[[], np.ndarray]) -> None:
         """Note a constant of the first node, made when it is needed."""
         self.constants[self.first.local_name(suffix)] = value
 
@@ -272,12 +278,13 @@ class Dataflow(Operator):
         return True
 
     def lower(self, ctx: LowerContext) -> Lowered:
-        units, reader = ctx.device.units, _Reader(ctx)
-        scheduled = prove(reader.chain(), units)
+        units = ctx.device.units
+        chain, constants = read_chain(ctx)
+        scheduled = prove(chain, units)
         assert isinstance(scheduled, Scheduled), scheduled  # it was proven, and does not depend on where tensors lie
         return Lowered(
             launches(scheduled, units),
-            {name: make() for name, make in reader.constants.items()},
+            {name: make() for name, make in constants.items()},
             scratch(scheduled, units),
             choice=_described(scheduled),
             reason=_fifos(scheduled),

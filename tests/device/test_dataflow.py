@@ -11,7 +11,7 @@ from clnn import plan, schedule
 from clnn.devices.units import Units
 from clnn.errors import UsageError
 from clnn.ops.dataflow import OP
-from clnn.plan import Plan
+from clnn.plan import Plan, Run
 from clnn.runtime import programs, selection
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.executor import Executor, LoadedPlan
@@ -84,6 +84,21 @@ def test_random_chains(block):
 def test_ten_thousand_random_chains(block):
     for seed in range(1000 + 100 * block, 1100 + 100 * block):
         check(seed, BEDS[:1] + BEDS[2:3])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stores_on_chip_make_no_difference(seed, monkeypatch):
+    """The form for boards: whole launches, with line buffers and weights in local memory. Here FIFOs hold all."""
+    monkeypatch.setattr("clnn.kernels.stages.most_depth", lambda nbytes, packet_bytes: 1 << 16)
+    chain, device = RandomChain(seed), opened("pocl")
+    feeds = chain.feeds()
+    board = Units("buffer", 4, 16, concurrent=True, line_packets=1024, weight_steps=64, fifo_packets=1 << 16)
+    whole, device = planned(chain, device, board)
+    for node in whole.graph.nodes:
+        launches = [step.launch.kernel.name for step in whole.steps if isinstance(step, Run) and step.node == node.name]
+        assert len(launches) == len(set(launches))
+    assert any(node.op == OP for node in whole.graph.nodes)
+    assert relative_error(run(whole, device, feeds), chain.expected(feeds)) < TOLERANCE
 
 
 def test_pipes_need_a_device_that_has_them(tmp_path):
