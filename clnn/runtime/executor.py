@@ -16,7 +16,7 @@ from clnn.errors import DeadlineError, DeviceError
 from clnn.host import HostOperator
 from clnn.kernels import Arg, Local, Pipe
 from clnn.plan import Copy, Host, Plan, Run, Step
-from clnn.runtime import affinity, builders, waiting
+from clnn.runtime import affinity, builders, prebuilt, waiting
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
@@ -68,7 +68,10 @@ class LoadedPlan:
 
     def kernel(self, run: Run) -> Any:
         """A new kernel object for one launch, as its arguments are its own."""
-        return opencl().Kernel(self._programs[_program_key(run)], run.launch.kernel.name)
+        kernel = opencl().Kernel(self._programs[_program_key(run)], run.launch.kernel.name)
+        if self.devices[run.device].binary:
+            prebuilt.check(kernel, run.launch, self.devices[run.device])
+        return kernel
 
     def has_run(self) -> None:
         """Put new program binaries on disk after the first run, which completes them (see ``programs``)."""

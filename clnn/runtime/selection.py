@@ -121,7 +121,7 @@ def _open(info: DeviceInfo, entry: DeviceEntry) -> OpenDevice:
         opened = discovery.open_device(info)
     else:
         opened = discovery.open_subdevice(info, entry.subdevice, entry.subdevice_units)
-    return replace(opened, info=_described(opened.info, entry))
+    return replace(opened, info=_described(opened.info, entry), binary=entry.binary or "")
 
 
 def _with_speed(opened: OpenDevice) -> OpenDevice:
