@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ WATCHDOG_S = 60.0
 BEDS = (("pocl", "buffer"), ("intel", "buffer"), ("intel", "pipe"), ("intel", "channel"))
 
 
+@cache
 def opened(driver: str) -> OpenDevice:
     try:
         (device,) = selection.select(driver)
