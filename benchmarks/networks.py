@@ -245,6 +245,43 @@ def _yolov8_boxes(b: Builder, joined: str, batch: int, size: int, cells: int) ->
     return b.node("Concat", boxes, b.node("Sigmoid", cls), axis=1)
 
 
+def alexnet(batch: int = 1, size: int = 227) -> onnx.ModelProto:
+    """AlexNet as Caffe has it (Krizhevsky et al. 2012), with groups and normalisation; 1.4 GFLOP at 227."""
+    b = Builder()
+
+    def pool(y: str) -> str:
+        return b.node("MaxPool", y, kernel_shape=[3, 3], strides=[2, 2])
+
+    def normalise(y: str) -> str:
+        return b.node("LRN", y, size=5, alpha=1e-4, beta=0.75)
+
+    x = normalise(pool(b.conv(b.input("input", 3), 96, 11, 4, act="relu", pad=0)))
+    x = normalise(pool(b.conv(x, 256, 5, groups=2, act="relu")))
+    x = b.conv(b.conv(x, 384, 3, act="relu"), 384, 3, groups=2, act="relu")
+    x = pool(b.conv(x, 256, 3, groups=2, act="relu"))
+    side = (((size - 11) // 4 + 1 - 3) // 2 + 1 - 3) // 2 + 1
+    _rename_output(b, _classifier(b, x, (side - 3) // 2 + 1), "output")
+    return b.model({"input": [batch, 3, size, size]}, {"output": [batch, 1000]})
+
+
+def vgg16(batch: int = 1, size: int = 224) -> onnx.ModelProto:
+    """VGG-16 (Simonyan and Zisserman 2014); 31 GFLOP at 224."""
+    b = Builder()
+    x = b.input("input", 3)
+    for repeats, filters in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(repeats):
+            x = b.conv(x, filters, 3, act="relu")
+        x = b.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    _rename_output(b, _classifier(b, x, size // 32), "output")
+    return b.model({"input": [batch, 3, size, size]}, {"output": [batch, 1000]})
+
+
+def _classifier(b: Builder, x: str, side: int) -> str:
+    """Three fully connected layers as convolutions, the first over the whole picture, of ``side`` pixels."""
+    x = b.conv(b.conv(x, 4096, side, act="relu", pad=0), 4096, act="relu")
+    return b.node("Softmax", b.node("Flatten", b.conv(x, 1000)), axis=1)
+
+
 NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "mobilenetv2": mobilenetv2,
     "squeezenet": squeezenet,
@@ -253,19 +290,24 @@ NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {
     "yolov8n": yolov8n,
 }
 
+WRITTEN_BY_NAME: dict[str, Callable[..., onnx.ModelProto]] = {"alexnet": alexnet, "vgg16": vgg16}
+"""What FPGA accelerators are compared by; large files (240 and 550 MB), so that they are written only if named."""
+
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Write networks with random weights as ONNX files.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", help=f"all of {', '.join(NETWORKS)} by default")
+    text = f"all of {', '.join(NETWORKS)} by default; also {', '.join(WRITTEN_BY_NAME)}"
+    parser.add_argument("names", nargs="*", help=text)
     options = parser.parse_args(arguments)
-    unknown = set(options.names) - set(NETWORKS)
+    known = {**NETWORKS, **WRITTEN_BY_NAME}
+    unknown = set(options.names) - set(known)
     if unknown:
-        parser.error(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+        parser.error(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     target = options.folder
     target.mkdir(parents=True, exist_ok=True)
     for name in options.names or NETWORKS:
-        onnx.save(NETWORKS[name](), target / f"{name}.onnx")
+        onnx.save(known[name](), target / f"{name}.onnx")
         print(target / f"{name}.onnx")
 
 

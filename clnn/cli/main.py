@@ -20,7 +20,7 @@ from clnn.cli import common
 from clnn.errors import ClnnError
 from clnn.version import VERSION
 
-COMMANDS = ("detect", "run", "eval", "bench", "inspect", "plan", "simulate", "models", "devices", "doctor")
+COMMANDS = ("detect", "run", "eval", "bench", "inspect", "plan", "simulate", "export", "models", "devices", "doctor")
 
 _USAGE_CODE = 2
 _INTERNAL_CODE = 1

@@ -29,8 +29,8 @@ def command(
 ) -> None:
     """Run a network in virtual time, by every policy: latency, throughput, energy.
 
-    On a machine that platforms.yaml describes (odroid-xu4, desktop, two-gpus, dgx-1 or your own), or on devices of
-    this one.
+    On a machine that platforms.yaml describes (odroid-xu4, desktop, two-gpus, dgx-1, arria10, stratix10 or your own),
+    or on devices of this one.
     """
     common.start(quiet, verbose)
     from clnn.tools.runner import parse_dims
@@ -44,8 +44,8 @@ def command(
     if json:
         common.say_json([each.as_dict() for each in found])
         return
-    header = ("policy", "latency ms", "images/s", "J/image", "utilisation")
-    common.say(common.table(header, [_row(each) for each in found], right=header[1:4]))
+    header = ("policy", "latency ms", "images/s", "J/image", "GB/s", "utilisation")
+    common.say(common.table(header, [_row(each) for each in found], right=header[1:5]))
     host_nodes = max(each.host_nodes for each in found)
     if host_nodes:
         common.note(f"{host_nodes} nodes run on the host, whose time is not simulated", quiet)
@@ -55,4 +55,5 @@ def _row(each: Simulation) -> tuple[str, ...]:
     timeline = each.timeline
     energy = "-" if each.energy_j_per_image is None else f"{each.energy_j_per_image:.3g}"
     used = ", ".join(f"{name} {100 * share:.0f} %" for name, share in timeline.utilisation.items())
-    return each.policy, f"{timeline.latency_ms:.2f}", f"{timeline.images_per_s:.2f}", energy, used
+    figures = f"{timeline.latency_ms:.2f}", f"{timeline.images_per_s:.2f}", energy, f"{each.memory_gbs:.3g}"
+    return each.policy, *figures, used

@@ -27,6 +27,9 @@ from pydantic import Field, model_validator
 
 from clnn.devices.info import KINDS, DeviceInfo
 from clnn.devices.model import Curve, DeviceModel, Link, MachineModel
+from clnn.devices.resources import Resources, fitting
+from clnn.devices.units import Units
+from clnn.errors import UsageError
 from clnn.schema import Strict
 
 HOST = "host"
@@ -35,8 +38,48 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
+class Board(Strict):
+    """An FPGA board, whose layers run as chains of stages.
+
+    ``dsps`` and ``memory_blocks`` are those of the FPGA, of which the board's own interfaces take ``reserved_dsps`` and
+    ``reserved_blocks``. ``width`` and ``lanes`` are those of the stages, see ``Units``; without ``lanes`` the most that
+    fit.
+    """
+
+    dsps: Annotated[int, Field(ge=1)]
+    memory_blocks: Annotated[int, Field(ge=1)]
+    clock_mhz: Positive
+    reserved_dsps: Annotated[int, Field(ge=0)] = 0
+    reserved_blocks: Annotated[int, Field(ge=0)] = 0
+    width: Literal[4, 8, 16] = 16
+    lanes: Literal[16, 32, 64, 128, 256] | None = None
+
+    @model_validator(mode="after")
+    def _holds_stages(self) -> Board:
+        try:
+            _ = self.units
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def available(self) -> Resources:
+        """What is left for kernels."""
+        return Resources(self.dsps - self.reserved_dsps, self.memory_blocks - self.reserved_blocks)
+
+    @property
+    def units(self) -> Units:
+        """The stages that it is to be programmed with."""
+        return fitting(self.available, self.width, self.lanes)
+
+    def rates(self) -> dict[str, Curve]:
+        """Operations per ms: of stages by the GEMM unit's, of an ordinary kernel as if it took a packet per clock."""
+        per_clock = 2e3 * self.clock_mhz * self.width
+        return {"": Curve.flat(per_clock), "write": Curve.flat(per_clock * self.units.lanes)}
+
+
 class Description(Strict):
-    """What is known of a device.
+    """What is known of a device; ``board`` makes it an FPGA board.
 
     ``efficiency`` gives, by the name of a kernel, the fraction of ``gflops`` that it reaches, where that is not all.
     ``launch_us`` and ``sync_us`` are those of ``DeviceModel``, ``vector_width`` and the others those of ``DeviceInfo``.
@@ -57,6 +100,7 @@ class Description(Strict):
     busy_watts: NotNegative = 0
     idle_watts: NotNegative = 0
     efficiency: dict[str, Positive] = {}
+    board: Board | None = None
 
     def info(self, device_id: str) -> DeviceInfo:
         """The device as the planner sees it; it allocates a quarter of its memory at once, the least OpenCL demands."""
@@ -65,14 +109,15 @@ class Description(Strict):
             device_id, self.kind, self.name, compute_units=self.compute_units, global_mem=memory_bytes,
             max_alloc=memory_bytes // 4, local_mem=int(self.local_mem_kb * 1024), vector_width=self.vector_width,
             max_work_group_size=self.max_work_group_size, host_memory=self.host_memory, gflops=self.gflops,
-            bandwidth_gbs=self.bandwidth_gbs,
+            bandwidth_gbs=self.bandwidth_gbs, units=self.board.units if self.board else None,
         )  # fmt: skip
 
     def model(self) -> DeviceModel:
         """How fast it is."""
         fractions = {"": 1.0, **self.efficiency}
+        rates = {kind: Curve.flat(fraction * self.gflops * 1e6) for kind, fraction in fractions.items()}
         return DeviceModel(
-            {kind: Curve.flat(fraction * self.gflops * 1e6) for kind, fraction in fractions.items()},
+            self.board.rates() if self.board else rates,
             Curve.flat(self.bandwidth_gbs * 1e6),
             self.launch_us / 1e3, self.sync_us / 1e3, self.busy_watts, self.idle_watts,
         )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from clnn.devices.units import Units
+
 KINDS = ("cpu", "gpu", "accelerator")
 
 USABLE = "usable"
@@ -22,6 +24,7 @@ class DeviceInfo:
     ``member_speeds`` are those of the devices for which a team of them stands, one to another; empty for one device.
     ``slowdown`` is how many times each kernel is repeated, to pretend that the device is that much slower; ``gflops``
     and ``bandwidth_gbs`` are what is left of them.
+    ``units`` make it an FPGA-style device, whose layers run as chains of stages.
     ``interpreter`` marks a simulator, used only when named, ``isolated`` a device that a child process runs.
     ``reason`` and ``remedy`` explain a verdict that is not ``usable``.
     """
@@ -50,6 +53,7 @@ class DeviceInfo:
     slowdown: int = 1
     member_speeds: tuple[float, ...] = ()
     transports: tuple[str, ...] = field(default=("buffer",))
+    units: Units | None = None
     interpreter: bool = False
     isolated: bool = False
     verdict: str = USABLE

@@ -10,8 +10,9 @@
           - {id: cpu1, select: intel, subdevice: 0, threads: 1, slowdown: 2, memory: separate}
 
 A machine that is not here is described instead, see ``described.py``. The file is data: it names devices, never
-libraries, programs or other files. The entries that ship are in profiles.yaml and machines.yaml beside this module;
-those of the user's file replace them by name.
+libraries or other files; with one exception, the program binary of an FPGA-style device, and that only where the user
+named the platforms file. The entries that ship are in profiles.yaml and machines.yaml beside this module; those of the
+user's file replace them by name.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from clnn import env, schema
 from clnn.devices import naming
 from clnn.devices.described import Description, LinkEntry, check_links
 from clnn.devices.info import KINDS
+from clnn.devices.units import TRANSPORTS, Units
 from clnn.errors import UsageError
 from clnn.schema import Strict
 
@@ -52,6 +54,9 @@ class DeviceEntry(Strict):
     ``subdevice`` takes a part of it: of the equal sub-devices of ``threads`` compute units each (1 when left out) that
     it can be cut into, the one with that number. ``slowdown`` repeats each kernel that often. ``memory``: "separate"
     copies tensors to and from a device that shares the host's memory, as to one that does not.
+    ``style: fpga`` makes it an FPGA-style device, whose layers are chains of stages that hand packets to each other
+    by ``transport``: "buffer" (when left out), "pipe" or "channel". ``binary`` is a program binary that holds the
+    stages, which are else built from source; its path is relative to the file.
     ``isolate`` runs it in a child process, which ``cores`` pins to these cores of the host.
     """
 
@@ -63,9 +68,17 @@ class DeviceEntry(Strict):
     subdevice: Annotated[int, Field(ge=0)] | None = None
     slowdown: Annotated[int, Field(ge=1)] = 1
     memory: Literal["shared", "separate"] | None = None
+    style: Literal["fpga"] | None = None
+    transport: Literal[TRANSPORTS] | None = None
+    binary: str | None = None
     isolate: bool = False
     cores: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     hint: Hint = Hint()
+
+    @property
+    def units(self) -> Units | None:
+        """The processing units that the device is taken to have."""
+        return Units(self.transport or "buffer", prebuilt=self.binary is not None) if self.style else None
 
     @property
     def thread_limit(self) -> int | None:
@@ -76,6 +89,15 @@ class DeviceEntry(Strict):
     def subdevice_units(self) -> int:
         """Compute units of each of the sub-devices that the device is cut into."""
         return self.threads or 1
+
+    @field_validator("binary")
+    @classmethod
+    def _is_in_a_named_file(cls, value: str | None, info: ValidationInfo) -> str | None:
+        folder = (info.context or {}).get("folder")
+        if value is not None and folder is None:
+            raise ValueError("a program is loaded only from a platforms file that is named, with --platforms or "
+                             "$CLNN_PLATFORMS, not from one that lies in the working folder")
+        return None if value is None else str(Path(folder) / value)
 
     @field_validator("select")
     @classmethod
@@ -95,6 +117,17 @@ class DeviceEntry(Strict):
             raise ValueError("give 'select', or 'describe' for a device that is not here")
         if self.describe is not None and given != {"describe"}:
             raise ValueError(f"a device that is described takes no '{min(given - {'describe'})}'")
+        return self
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> DeviceEntry:
+        for name in ("transport", "binary"):
+            if getattr(self, name) and not self.style:
+                raise ValueError(f"{name}: only a device with stages has one; add 'style: fpga'")
+        if self.binary and self.isolate:
+            raise ValueError("binary: a device in a process of its own builds its programs; leave out one of the two")
+        if self.style and self.slowdown != 1:
+            raise ValueError("slowdown: stages cannot be repeated, as they take their input away; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -195,12 +228,13 @@ def load(path: str | Path | None = None) -> PlatformsFile:
         text = found.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"platforms file {found} cannot be read: {error}") from error
-    return _overlaid(text, str(found))
+    named = path or env.PLATFORMS.get()
+    return _overlaid(text, str(found), found.resolve().parent if named else None)
 
 
 @lru_cache(maxsize=8)  # every session asks, and YAML takes some ten milliseconds
-def _overlaid(text: str, origin: str) -> PlatformsFile:
-    shipped, own = _shipped(), parse(text, origin)
+def _overlaid(text: str, origin: str, folder: Path | None) -> PlatformsFile:
+    shipped, own = _shipped(), parse(text, origin, folder)
     merged = PlatformsFile(version=1, default=own.default, platforms={**shipped.platforms, **own.platforms})
     if own.default is not None and own.default not in merged.platforms:
         raise UsageError(f"{origin}: default: there is no platform '{own.default}'; {_choices(merged)}")
@@ -227,9 +261,12 @@ def pick(name: str | None = None, path: str | Path | None = None) -> Entry | Non
     return file.platforms[chosen]
 
 
-def parse(text: str, origin: str) -> PlatformsFile:
-    """Check ``text`` against the schema; :class:`UsageError` names ``origin`` and the line of the first mistake."""
-    return schema.parse(text, origin, PlatformsFile)
+def parse(text: str, origin: str, folder: Path | None = None) -> PlatformsFile:
+    """Check ``text`` against the schema; :class:`UsageError` names ``origin`` and the line of the first mistake.
+
+    ``folder`` is that of a file that was named, which may name a program binary.
+    """
+    return schema.parse(text, origin, PlatformsFile, {"folder": folder})
 
 
 def _choices(file: PlatformsFile) -> str:

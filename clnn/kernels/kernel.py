@@ -20,9 +20,18 @@ class Local:
     nbytes: int
 
 
-Arg = str | int | float | Local | None
-"""A kernel argument: a tensor's name (its buffer), an ``int`` (int32), a ``float`` (float32), local memory or a null
-pointer."""
+@dataclass(frozen=True)
+class Pipe:
+    """A pipe of OpenCL 2.0 that holds ``packets``; kernels given the same ``name`` share it."""
+
+    name: str
+    packets: int
+    packet_bytes: int
+
+
+Arg = str | int | float | Local | Pipe | None
+"""A kernel argument: a tensor's name (its buffer), an ``int`` (int32), a ``float`` (float32), local memory, a pipe or a
+null pointer."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ class Launch:
     @property
     def options(self) -> tuple[str, ...]:
         """Compiler options; two launches with the same kernel and options share a program."""
-        return tuple(f"-D{name}={value}" for name, value in self.params)
+        language = ("-cl-std=CL2.0",) if any(isinstance(arg, Pipe) for arg in self.args) else ()
+        return *(f"-D{name}={value}" for name, value in self.params), *language
 
     def groups(self, axis: int) -> int:
         """Work-groups along a dimension of the index space, or the units of its span."""

@@ -113,7 +113,8 @@ class Lowered:
     ``constants`` are arrays to put on the device once (packed weights), ``scratch`` the bytes of tensors
     that live only during these launches, ``alias`` maps an output to the input whose memory it shares
     (then no launch writes it). ``choice`` says which algorithm was taken, ``reason`` why, where there were several.
-    ``work`` is what the last launch has to do, where the algorithm knows better than ``Operator.cost``.
+    ``work`` is what the last launch has to do, where the algorithm knows better than ``Operator.cost``. Launches that
+    are ``concurrent`` run at once, so that each tensor of theirs is in use from the first to the last.
     """
 
     launches: tuple[Launch, ...] = ()
@@ -123,6 +124,7 @@ class Lowered:
     choice: str = ""
     reason: str = ""
     work: Work | None = None
+    concurrent: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clnn.devices.info import DeviceInfo
 from clnn.graph import CHANNELS_LAST, Dim, Node, TensorType
 from clnn.kernels.pool import POOL, POOL_TYPES, WIDTHS
+from clnn.kernels.window import Window
 from clnn.ops.base import Cost, InferContext, Layouts, LowerContext, Lowered, Operator, operator
 from clnn.ops.indexing import too_large
 from clnn.ops.rows import ROW_AXIS, Band, Rows
@@ -45,6 +46,30 @@ class _Extent:
 _NO_AXIS = _Extent(Axis(1, 1, 1, 0, 0, "NOTSET"), 1, 1)
 
 
+def _axes(node: Node) -> tuple[Axis, ...]:
+    kernel = integers(node, "kernel_shape", node.attrs.get("kernel_shape"))
+    if not kernel:
+        invalid(node, "kernel_shape is empty")
+    return read_axes(node, kernel)
+
+
+def _extents(ctx: LowerContext, count: int) -> list[_Extent]:
+    """The window of a node of static types along each of its axes, after as many others as make ``count``."""
+    sizes = zip(_axes(ctx.node), ctx.type(0).shape[2:], ctx.output().shape[2:], strict=True)
+    found = [_Extent(*extent) for extent in sizes]
+    return [_NO_AXIS] * (count - len(found)) + found
+
+
+def pool_window(ctx: LowerContext) -> tuple[Window, int, int]:
+    """The window of a node that pools over one or two axes, and its padding below and to the right."""
+    rows, columns = _extents(ctx, 2)
+    window = Window(
+        ctx.type(0).shape[0], rows.size, columns.size, rows.out, columns.out, rows.axis.kernel, columns.axis.kernel,
+        rows.axis.stride, columns.axis.stride, rows.axis.dilation, columns.axis.dilation, rows.begin, columns.begin,
+    )  # fmt: skip
+    return window, rows.end, columns.end
+
+
 class _Pool(Operator):
     """Base: shapes, and the launch. Works with the channels last, on one to three spatial axes."""
 
@@ -52,19 +77,12 @@ class _Pool(Operator):
 
     def infer(self, ctx: InferContext) -> tuple[TensorType, ...]:
         data, node = ctx.type(0), ctx.node
-        axes = self._axes(node)
+        axes = _axes(node)
         if data.rank != len(axes) + 2:
             invalid(node, f"a window over {len(axes)} axes does not fit an input of {data.rank} dimensions")
         outs = (self._out(node, *pair) for pair in zip(axes, data.shape[2:], strict=True))
         shape = (*data.shape[:2], *outs)
         return (TensorType(shape, data.dtype), TensorType(shape, "int64"))[: len(node.outputs)]
-
-    @staticmethod
-    def _axes(node: Node) -> tuple[Axis, ...]:
-        kernel = integers(node, "kernel_shape", node.attrs.get("kernel_shape"))
-        if not kernel:
-            invalid(node, "kernel_shape is empty")
-        return read_axes(node, kernel)
 
     @staticmethod
     def _out(node: Node, axis: Axis, size: Dim) -> Dim:
@@ -81,7 +99,7 @@ class _Pool(Operator):
 
     def cost(self, node: Node, types: Mapping[str, TensorType]) -> Cost:
         data, result = types[node.inputs[0]], types[node.outputs[0]]
-        taps = math.prod(axis.kernel for axis in self._axes(node))
+        taps = math.prod(axis.kernel for axis in _axes(node))
         return Cost(result.size * taps, data.nbytes + sum(types[name].nbytes for name in node.outputs if name))
 
     def obstacle(self, ctx: LowerContext) -> str | None:
@@ -110,7 +128,7 @@ class _Pool(Operator):
         counts = node.attrs.get("count_include_pad", 0) and node.attrs.get("ceil_mode", 0)
         if data.rank != 4 or not ctx.output().size or any(node.outputs[1:]) or counts:
             return None
-        return Rows((reach_of(self._axes(node)[0], data.shape[ROW_AXIS]),))
+        return Rows((reach_of(_axes(node)[0], data.shape[ROW_AXIS]),))
 
     def band(self, ctx: LowerContext, band: Band) -> tuple[Node, dict[str, TensorType]]:
         pads = band_pads(ctx, ctx.node.attrs["kernel_shape"], band)
@@ -120,10 +138,7 @@ class _Pool(Operator):
         data, result = ctx.type(0), ctx.output()
         if result.size == 0:
             return Lowered()
-        extents = [
-            _Extent(*extent) for extent in zip(self._axes(ctx.node), data.shape[2:], result.shape[2:], strict=True)
-        ]
-        extents = [_NO_AXIS] * (_MAX_AXES - len(extents)) + extents
+        extents = _extents(ctx, _MAX_AXES)
         indices = ctx.node.outputs[1] if len(ctx.node.outputs) > 1 and ctx.node.outputs[1] else None
         channels, pixels = data.shape[1], result.size // data.shape[1]
         pixel_block, channel_block = _blocks(ctx.device, pixels, channels, [e.axis.kernel for e in extents])

@@ -109,6 +109,9 @@ class _Builder:
             self.tenancy.enter(memory, name, nbytes)
         for launch, cut in zip(lowered.launches, parts, strict=True):
             self._add_launch(node, launch, cut, memory, lowered if launch is lowered.launches[-1] else None)
+        if lowered.concurrent:
+            for name in _tensors(lowered.launches):
+                self.tenancy.touch(memory, name)
         self._add_outputs(node, lowered, memory, inherited)
 
     def _add_launch(
@@ -126,7 +129,7 @@ class _Builder:
                 self.tenancy.touch(memory, name)
         for name in _tensors([launch]):
             if name in node.outputs or self._is_scratch(node, name):
-                self._writers[memory, name] = (*self._writers.get((memory, name), ()), *steps)
+                self._writers[memory, name] = self.clocks.latest((*self._writers.get((memory, name), ()), *steps))
 
     def _is_scratch(self, node: Node, name: str) -> bool:
         return name in self.lowered.lowered[node.name].scratch

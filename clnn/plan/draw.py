@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from clnn.errors import UsageError
+from clnn.ops.dataflow import OP as DATAFLOW
 from clnn.plan.table import rows, totals
 from clnn.plan.times import Times, predict, timeline
 from clnn.plan.types import Copy, Host, Plan
@@ -104,6 +105,8 @@ def _boxes(plan: Plan, predicted: Times, measured: Times | None) -> list[_Box]:
             device, name = (HOST, step.node.name) if isinstance(step, Host) else (step.device, step.node)
             layer = layers[name]
             op, share = layer["op"].removeprefix("clnn."), layer["shares"].get(device)
+            if layer["op"] == DATAFLOW:  # stages have colours of their own
+                op = f"{step.launch.kernel.name} stage"
             about = [f"{device}: {100 * share:.0f} %" if share else device, layer["algorithm"], layer["reason"]]
         tip = "\n".join(filter(None, [f"{name} ({op})", ", ".join(took), *about]))
         boxes.append(_Box(device, event.start_ms, event.finish_ms, op, name, tip))

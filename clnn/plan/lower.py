@@ -11,6 +11,7 @@ from clnn.graph import Graph
 from clnn.ops import LowerContext, Lowered, Operator, find
 from clnn.plan.apart import share_rows
 from clnn.plan.chains import form_chains
+from clnn.plan.dataflow import form_dataflow
 from clnn.plan.divide import divide_node
 from clnn.plan.fusion import fuse_chains, fuse_separable
 from clnn.plan.layout import assign_layouts
@@ -53,6 +54,7 @@ def cut_launches(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> Lower
 
 
 LOWERING = (
+    form_dataflow,
     fuse_separable,
     fuse_chains,
     assign_layouts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clnn.graph import Node
 from clnn.ops.chain import OP as CHAIN
 from clnn.ops.chain import stages
+from clnn.ops.dataflow import OP as DATAFLOW
 from clnn.ops.rows import WHOLE
 from clnn.ops.separable import SEPARABLE, parts
 from clnn.plan.layout import RELAYOUT
@@ -21,6 +22,8 @@ def ordinary(node: Node) -> tuple[Node, ...]:
         return (Node(node.name, "Identity", node.inputs, node.outputs, version=13),)
     if node.op == CHAIN:
         return tuple(stages(node))
+    if node.op == DATAFLOW:
+        return tuple(part.replace(inputs=_given(part.inputs)) for part in stages(node))
     if node.op == SEPARABLE:
         return tuple(_unmarked(part).replace(inputs=_given(part.inputs)) for part in parts(node))
     return (node,)

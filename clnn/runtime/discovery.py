@@ -29,13 +29,15 @@ class OpenDevice:
     """A device that can be used: its facts, its OpenCL handle, and its context.
 
     There is one context per platform, and one per set of sub-devices. ``first_unit`` is where a sub-device begins in
-    the device that it is a part of, in compute units.
+    the device that it is a part of, in compute units. ``binary`` is the path of a program binary that holds its stages,
+    "" where they are built from source.
     """
 
     info: DeviceInfo
     device: Any
     context: Any
     first_unit: int = 0
+    binary: str = ""
 
 
 @dataclass(frozen=True)

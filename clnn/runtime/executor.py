@@ -14,13 +14,13 @@ import numpy as np
 
 from clnn.errors import DeadlineError, DeviceError
 from clnn.host import HostOperator
-from clnn.kernels import Arg, Local
+from clnn.kernels import Arg, Local, Pipe
 from clnn.plan import Copy, Host, Plan, Run, Step
-from clnn.runtime import affinity, builders, waiting
+from clnn.runtime import affinity, builders, prebuilt, waiting
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.failures import opencl_errors
 from clnn.runtime.loader import opencl
-from clnn.runtime.memory import ArenaBuffers, upload
+from clnn.runtime.memory import ArenaBuffers, make_pipe, upload
 from clnn.runtime.order import order
 from clnn.runtime.programs import ProgramCache
 from clnn.schedule import HOST
@@ -68,7 +68,10 @@ class LoadedPlan:
 
     def kernel(self, run: Run) -> Any:
         """A new kernel object for one launch, as its arguments are its own."""
-        return opencl().Kernel(self._programs[_program_key(run)], run.launch.kernel.name)
+        kernel = opencl().Kernel(self._programs[_program_key(run)], run.launch.kernel.name)
+        if self.devices[run.device].binary:
+            prebuilt.check(kernel, run.launch, self.devices[run.device])
+        return kernel
 
     def has_run(self) -> None:
         """Put new program binaries on disk after the first run, which completes them (see ``programs``)."""
@@ -111,6 +114,8 @@ class Executor:
                 device: cl.CommandQueue(loaded.devices[device].context, loaded.devices[device].device, properties)
                 for device in self.plan.used_devices
             }
+            # By device and name; launches of several stages share a pipe.
+            self._pipes: dict[tuple[str, str], Any] = {}
             self._buffers = {device: dict(buffers) for device, buffers in loaded.constants.items()}
             self._arenas = [ArenaBuffers(arena, loaded.devices) for arena in self.plan.arenas.values()]
             for arena in self._arenas:
@@ -180,6 +185,8 @@ class Executor:
         match arg:
             case Local(nbytes):
                 return opencl().LocalMemory(nbytes)
+            case Pipe():
+                return self._pipe(arg, device)
             case str():
                 return self._buffers[device][arg]
             case int():
@@ -187,6 +194,12 @@ class Executor:
             case float():
                 return np.float32(arg)
         return None
+
+    def _pipe(self, pipe: Pipe, device: str) -> Any:
+        key = device, pipe.name
+        if key not in self._pipes:
+            self._pipes[key] = make_pipe(self._loaded.devices[device], pipe)
+        return self._pipes[key]
 
     def _prepare_read(self, tensor: str, device: str) -> Callable[..., Any]:
         kind = self.plan.graph.types[tensor]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clnn.kernels import aligned
+from clnn.devices import naming
+from clnn.kernels import Pipe, aligned
 from clnn.plan import Arena
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.loader import opencl
@@ -27,6 +28,17 @@ def upload(context: Any, array: np.ndarray, host_memory: bool) -> Any:
         flat = np.frombuffer(array.tobytes() or b"\0", np.uint8)
         return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=flat)
     return cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR, hostbuf=aligned.fitting(array))
+
+
+def make_pipe(opened: OpenDevice, pipe: Pipe) -> Any:
+    """A pipe object, empty.
+
+    Intel's CPU runtime (2026.2) uses a slot more than it allocates and so writes beyond the end, unless packets are
+    told larger than those of the kernels, whose size it goes by.
+    """
+    cl = opencl()
+    spare = -(-pipe.packet_bytes // pipe.packets) if naming.alias(opened.info.platform) == "intel" else 0
+    return cl.Pipe(opened.context, cl.mem_flags.READ_WRITE, pipe.packet_bytes + spare, pipe.packets)
 
 
 def return_to_system() -> None:

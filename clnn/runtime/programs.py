@@ -29,8 +29,8 @@ from typing import Any
 
 from clnn.devices import naming
 from clnn.errors import BuildError
-from clnn.kernels import source
-from clnn.runtime import cachedir, drivers, loader, pocl
+from clnn.kernels import source, stages
+from clnn.runtime import cachedir, drivers, loader, pocl, prebuilt
 from clnn.runtime.discovery import OpenDevice
 from clnn.runtime.probe import first_line
 
@@ -72,8 +72,13 @@ class ProgramCache:
         ``options`` are compiler options: ``("-D", "TILE_M=8")`` or ``("-DTILE_M=8",)``.
         Raises :class:`BuildError` with the first line of the driver's log.
         """
+        if opened.binary and name == stages.SOURCE:
+            return prebuilt.load(opened)
+        return self.build_text(opened, name, source.read(name), options)
+
+    def build_text(self, opened: OpenDevice, name: str, text: str, options: Sequence[str] = ()) -> Any:
+        """The same of source ``text``, which errors call ``name``."""
         cl = loader.opencl()
-        text = source.read(name)
         key = _key(opened, text, options)
         with _building:
             entry = self._entries.get((opened.device.int_ptr, key))
@@ -96,6 +101,8 @@ class ProgramCache:
 
     def is_missing(self, opened: OpenDevice, name: str, options: Sequence[str] = ()) -> bool:
         """Whether :meth:`build` would have to compile: the program is neither in this process nor on disk."""
+        if opened.binary and name == stages.SOURCE:
+            return False
         key = _key(opened, source.read(name), options)
         return (opened.device.int_ptr, key) not in self._entries and not self._store.has(key)
 

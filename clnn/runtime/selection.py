@@ -103,6 +103,8 @@ def _check(entries: Sequence[DeviceEntry], infos: Sequence[DeviceInfo]) -> None:
         if entry.memory == "shared" and not info.host_memory:
             raise UsageError(f"'{entry.id}' is {info.id} ({info.name}), which has a memory of its own: leave out "
                              "'memory: shared'")
+        if entry.transport in ("pipe", "channel") and not info.pipes:
+            raise UsageError(f"'{entry.id}' is {info.id} ({info.name}), which has no pipes: use 'transport: buffer'")
 
 
 def _limit(infos: Sequence[DeviceInfo], limits: Sequence[int | None], threads: int | None) -> None:
@@ -119,7 +121,7 @@ def _open(info: DeviceInfo, entry: DeviceEntry) -> OpenDevice:
         opened = discovery.open_device(info)
     else:
         opened = discovery.open_subdevice(info, entry.subdevice, entry.subdevice_units)
-    return replace(opened, info=_described(opened.info, entry))
+    return replace(opened, info=_described(opened.info, entry), binary=entry.binary or "")
 
 
 def _with_speed(opened: OpenDevice) -> OpenDevice:
@@ -138,7 +140,7 @@ def _isolated(info: DeviceInfo, entry: DeviceEntry, threads: int | None) -> Isol
 
 def _described(info: DeviceInfo, entry: DeviceEntry) -> DeviceInfo:
     """A device as its entry wants it taken."""
-    wanted = replace(info, id=entry.id, kind=entry.kind or info.kind, slowdown=entry.slowdown,
+    wanted = replace(info, id=entry.id, kind=entry.kind or info.kind, slowdown=entry.slowdown, units=entry.units,
                      host_memory=info.host_memory and entry.memory != "separate")
     hints = {"gflops": entry.hint.gflops, "bandwidth_gbs": entry.hint.bandwidth_gbs}
     given = {name: value / entry.slowdown for name, value in hints.items() if value}

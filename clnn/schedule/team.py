@@ -54,6 +54,7 @@ def team_of(devices: Sequence[DeviceInfo], speeds: Sequence[float]) -> Team:
         gflops=sum(device.gflops for device in devices),
         bandwidth_gbs=max(device.bandwidth_gbs for device in devices),
         member_speeds=tuple(speeds),
+        units=None,
     )
     apart = not all(device.host_memory for device in devices)
     return Team(info, tuple(device.id for device in devices), apart)

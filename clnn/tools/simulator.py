@@ -13,7 +13,7 @@ from clnn.devices.model import MachineModel
 from clnn.errors import NoDeviceError, UsageError
 from clnn.feeds import NodeArg
 from clnn.graph import Graph, extract
-from clnn.plan import Host, Plan
+from clnn.plan import Host, Plan, Run
 from clnn.plan.simulate import simulate
 from clnn.planning import plan_graph
 from clnn.runtime import calibration, modelling, selection
@@ -34,16 +34,25 @@ class Machine:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a policy makes of a network; ``host_nodes`` are computed by the host, in no time."""
+    """What a policy makes of a network; ``host_nodes`` are computed by the host, in no time.
+
+    ``moved_bytes`` go between the devices' kernels and their memories, for all images.
+    """
 
     policy: str
     timeline: Timeline
     host_nodes: int
+    moved_bytes: float
 
     @property
     def energy_j_per_image(self) -> float | None:
         """``None`` where the power of no device is known."""
         return self.timeline.energy_mj / 1e3 / self.timeline.images or None
+
+    @property
+    def memory_gbs(self) -> float:
+        """What kernels move, 10^9 bytes per second, on average."""
+        return self.moved_bytes / 1e6 / self.timeline.duration_ms if self.timeline.duration_ms else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready figures."""
@@ -54,6 +63,7 @@ class Simulation:
             "latency_ms": timeline.latency_ms,
             "images_per_s": timeline.images_per_s,
             "energy_j_per_image": self.energy_j_per_image,
+            "memory_gbs": self.memory_gbs,
             "utilisation": timeline.utilisation,
             "host_nodes": self.host_nodes,
         }
@@ -127,12 +137,18 @@ def _simulate(
             machine = replace(machine, model=machine.model.at_once)
         simulate_stream = _simulate_batch if policy == "batch" else _simulate_pipeline
         plans, events = simulate_stream(graph, shapes, machine, images)
-        return Simulation(policy, summarise(events, machine.model, images), max(map(_host_nodes, plans)))
+        # In a pipeline every image passes all stages, in a batch one of the devices.
+        moved_bytes = sum(
+            _moved_bytes(each) * (images if policy == "pipeline" else _images(events, each.used_devices))
+            for each in plans
+        )
+        timeline = summarise(events, machine.model, images)
+        return Simulation(policy, timeline, max(map(_host_nodes, plans)), moved_bytes)
     planned = plan_graph(graph, shapes, machine.infos, policy, machine=machine.model)
     timeline = simulate(planned, machine.model)
     if images > 1:
         timeline = summarise(_one_by_one(timeline, images), machine.model, images)
-    return Simulation(policy, timeline, _host_nodes(planned))
+    return Simulation(policy, timeline, _host_nodes(planned), images * _moved_bytes(planned))
 
 
 def _simulate_batch(
@@ -169,6 +185,16 @@ def _one_by_one(timeline: Timeline, images: int) -> list[Event]:
     return [
         event.delayed(image * timeline.duration_ms, image) for image in range(images) for event in timeline.events
     ]
+
+
+def _moved_bytes(planned: Plan) -> float:
+    """What the kernels of a plan read and write."""
+    return sum(step.work.bytes for step in planned.steps if isinstance(step, Run) and step.work is not None)
+
+
+def _images(events: Sequence[Event], devices: Sequence[str]) -> int:
+    """How many images these devices worked on."""
+    return len({event.image for event in events if event.track in devices})
 
 
 def _host_nodes(planned: Plan) -> int:

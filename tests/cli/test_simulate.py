@@ -30,7 +30,7 @@ def test_every_policy_is_compared(model: Path, tmp_path: Path):
     assert all(each["latency_ms"] > 0 and set(each["utilisation"]) == {"gpu0", "gpu1", "cpu0"} for each in found)
     assert json.loads(trace.read_text())["traceEvents"]
     table = clnn("simulate", model, "--platform", "odroid-xu4").stdout
-    assert table.splitlines()[0].split() == ["policy", "latency", "ms", "images/s", "J/image", "utilisation"]
+    assert table.splitlines()[0].split() == ["policy", "latency", "ms", "images/s", "J/image", "GB/s", "utilisation"]
 
 
 def test_mistakes(model: Path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clnn import frontend
-from clnn.devices import described
+from clnn.devices import described, platforms
 from clnn.devices.info import DeviceInfo
 from clnn.devices.model import Curve, DeviceModel, Link, MachineModel, Work
 from clnn.errors import InputError, UsageError
@@ -113,6 +113,8 @@ def test_what_comes_after_a_node_on_the_host_waits_for_it(conv):
 @pytest.mark.parametrize("platform", MACHINES)
 def test_every_machine_that_ships_runs_every_policy(file, platform):
     machine = find_machine(None, f"#{platform}")
+    if len(machine.infos) == 1:
+        pytest.skip("all policies are one, see test_boards")
     found = simulate_network(file, {}, None, None, f"#{platform}", images=16)
     assert [each.timeline.duration_ms for each in found] == sorted(each.timeline.duration_ms for each in found)
     figures = {each.policy: each.as_dict() for each in found}
@@ -131,8 +133,7 @@ def test_devices_left_out_still_take_power(file):
 
 def test_the_kernels_of_efficiencies_exist():
     for name in MACHINES:
-        machine = find_machine(None, f"#{name}").model
-        for kind in {kind for model in machine.devices.values() for kind in model.rates if kind}:
+        for kind in {kind for device in platforms.pick(name).devices for kind in device.describe.efficiency}:
             assert f"void {kind}(" in source.read(f"{kind}.cl")
 
 
