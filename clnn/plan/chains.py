@@ -152,7 +152,7 @@ class _Forming:
         names = tuple(link.node.name for link in segment.links)
         return Chain(
             names, self._lowered.schedule.place(names[0]), taken, reason, types[last].shape[0], bands.count,
-            bands.computed(last, 0)[1], buffers, segment.banded, segment.layered, segment.cached,
+            bands.computed(last, 0)[1], bands, buffers, segment.banded, segment.layered, segment.cached,
         )  # fmt: skip
 
     def finish(self) -> LoweredGraph:
@@ -184,7 +184,7 @@ def _fast(row: Row, candidates: list[Segment]) -> tuple[Sequence[Segment], str]:
         return _lean(row, candidates)[0], "layer by layer would not fit the device"
     if not choice.chains:
         return (), f"predicted to save less than {100 * LEAST_GAIN:.0f} % of the time"
-    most_ms = min((1.0 + TIME_SLACK) * choice.cost, (1.0 - LEAST_GAIN / 2) * sum(each.ms for each in row.layers))
+    most_ms = min((1.0 + TIME_SLACK) * choice.cost, sum(each.ms for each in row.layers))
     least_bytes = smallest(row, candidates, TIME, max(choice.cost, most_ms))
     chosen = best(row, candidates, TIME, least_bytes).chains
     return chosen, "predicted to be faster" if _fits(row) else "layer by layer would not fit the device, or take longer"

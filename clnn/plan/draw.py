@@ -11,18 +11,18 @@ from html import escape
 
 from clnn.errors import UsageError
 from clnn.ops.dataflow import OP as DATAFLOW
-from clnn.plan.table import rows, totals
+from clnn.plan.table import node_rows, totals
 from clnn.plan.times import Times, predict, timeline
 from clnn.plan.types import Copy, Host, Plan
 from clnn.schedule import HOST
 
-_PALETTE = ("#8db9e8", "#f8bd7f", "#9ad6a4", "#f2a09d", "#c4b0e6", "#8fd6d2", "#f4dc7c", "#d6b294")
+PALETTE = ("#8db9e8", "#f8bd7f", "#9ad6a4", "#f2a09d", "#c4b0e6", "#8fd6d2", "#f4dc7c", "#d6b294")
 _GREY = "#cfd4dc"
 """Light enough for dark labels: the operators that take longest have a colour each, the others share the grey."""
 
 _COPY = "copy"
 
-_MARGIN, _LEFT, _ROW, _GAP, _LINE = 20, 120, 40, 10, 18
+MARGIN, _LEFT, _ROW, _GAP, LINE = 20, 120, 40, 10, 18
 """Pixels around the picture, before the timeline, of a row, between two rows, of a line of text."""
 _PER_BOX, _NARROWEST, _WIDEST = 30, 1000, 6000
 """Pixels along the timeline: for each box of the device that has most, for all at least and at most."""
@@ -77,17 +77,21 @@ def to_svg(plan: Plan, title: str, measured: Times | None = None) -> str:
     most = max(Counter(box.device for box in boxes).values(), default=0)
     width = min(max(_PER_BOX * most, _NARROWEST), _WIDEST)
     about = totals(plan, measured)
-    top = 2 * _MARGIN + _LINE * (1 + len(about))
+    top = 2 * MARGIN + LINE * (1 + len(about))
     bottom = top + len(devices) * (_ROW + _GAP)
-    parts = [_text(_MARGIN, _MARGIN + 14, f"{title}: policy {plan.schedule.policy}", "title")]
-    parts += [_text(_MARGIN, _MARGIN + 14 + _LINE * line, text, "dim") for line, text in enumerate(about, 1)]
+    parts = [caption(MARGIN, MARGIN + 14, f"{title}: policy {plan.schedule.policy}", "title")]
+    parts += [caption(MARGIN, MARGIN + 14 + LINE * line, text, "dim") for line, text in enumerate(about, 1)]
     parts += _axis(end_ms, width / end_ms, top, bottom)
     for index, device in enumerate(devices):
         own = [box for box in boxes if box.device == device]
         parts += _row(device, own, top + index * (_ROW + _GAP), width / end_ms, end_ms, colours)
-    parts += _legend(colours, totals_ms, width, bottom + 2 * _LINE)
-    size = f'width="{_LEFT + width + _MARGIN}" height="{bottom + 3 * _LINE + _MARGIN}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+    parts += _legend(colours, totals_ms, width, bottom + 2 * LINE)
+    return picture(parts, _LEFT + width + MARGIN, bottom + 3 * LINE + MARGIN)
+
+
+def picture(parts: Iterable[str], width: float, height: float) -> str:
+    """An SVG of these elements, so large in pixels."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
     ground = '<rect width="100%" height="100%" fill="#fff"/>'
     return "\n".join([head, f"<style>{_STYLE}</style>", ground, *parts, "</svg>", ""])
 
@@ -95,7 +99,7 @@ def to_svg(plan: Plan, title: str, measured: Times | None = None) -> str:
 def _boxes(plan: Plan, predicted: Times, measured: Times | None) -> list[_Box]:
     """What takes time, in the order of the plan's steps."""
     known = [*([("measured", measured)] if measured else []), ("predicted", predicted)]
-    layers = {row["layer"]: row for row in rows(plan)}
+    layers = {row["layer"]: row for row in node_rows(plan)}
     boxes = []
     for index, (step, event) in enumerate(zip(plan.steps, timeline(plan, known[0][1]), strict=True)):
         took = [f"{ms:.3f} ms {what}" for what, times in known if (ms := times.step_ms[index]) is not None]
@@ -116,7 +120,7 @@ def _boxes(plan: Plan, predicted: Times, measured: Times | None) -> list[_Box]:
 def _colours(totals_ms: Mapping[str, float]) -> dict[str, str]:
     """A colour for each operator, in the order of the time that it takes."""
     longest = sorted(totals_ms, key=lambda op: (op == _COPY, -totals_ms[op]))
-    palette = dict(zip((op for op in longest if op != _COPY), _PALETTE, strict=False))
+    palette = dict(zip((op for op in longest if op != _COPY), PALETTE, strict=False))
     return {op: palette.get(op, _GREY) for op in longest}
 
 
@@ -128,7 +132,7 @@ def _axis(end_ms: float, scale: float, top: float, bottom: float) -> Iterable[st
     for count in range(int(end_ms / step_ms) + 1):
         x = _LEFT + count * step_ms * scale
         yield f'<path class="tick" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
-        yield _text(x, bottom + _LINE - 4, f"{count * step_ms:.10g} ms", "dim middle")
+        yield caption(x, bottom + LINE - 4, f"{count * step_ms:.10g} ms", "dim middle")
 
 
 def _row(
@@ -137,8 +141,8 @@ def _row(
     """The name of a device, how busy it is, and its boxes."""
     busy = sum(box.ms for box in boxes) / end_ms
     yield f'<rect class="row" x="{_LEFT}" y="{top}" width="{end_ms * scale:.1f}" height="{_ROW}"/>'
-    yield _text(_MARGIN, top + 17, _fitting(device, _LEFT - _MARGIN), "")
-    yield _text(_MARGIN, top + 32, f"{100 * busy:.0f} % busy", "dim")
+    yield caption(MARGIN, top + 17, _fitting(device, _LEFT - MARGIN), "")
+    yield caption(MARGIN, top + 32, f"{100 * busy:.0f} % busy", "dim")
     for box in boxes:
         x, width = _LEFT + box.start_ms * scale, box.ms * scale
         yield f"<g><title>{_escape(box.tip)}</title>"
@@ -148,7 +152,7 @@ def _row(
         )
         label = next((text for text in (box.name, box.op) if len(text) * _LETTER + 6 <= width), "")
         if label:
-            yield _text(x + width / 2, top + _ROW / 2 + 4, label, "middle")
+            yield caption(x + width / 2, top + _ROW / 2 + 4, label, "middle")
         yield "</g>"
 
 
@@ -160,7 +164,7 @@ def _legend(colours: Mapping[str, str], totals_ms: Mapping[str, float], width: f
         if x + 18 + len(text) * _LETTER > _LEFT + width:
             return
         yield f'<rect x="{x:.1f}" y="{top}" width="12" height="12" rx="2" fill="{colour}"/>'
-        yield _text(x + 17, top + 10, text, "")
+        yield caption(x + 17, top + 10, text, "")
         x += 35 + len(text) * _LETTER
 
 
@@ -169,8 +173,9 @@ def _fitting(text: str, width: float) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{_escape(text)}</text>'
+def caption(x: float, y: float, label: str, kind: str) -> str:
+    """A label of one of the classes of the style sheet."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{_escape(label)}</text>'
 
 
 def _escape(text: str) -> str:

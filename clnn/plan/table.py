@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clnn.graph import Node
 from clnn.ops import Lowered, find
+from clnn.plan.chain_table import by_layer, chain_lines, chain_rows
 from clnn.plan.times import Times, layer_ms, predict
 from clnn.plan.types import Plan
 from clnn.schedule import HOST
@@ -13,6 +14,11 @@ _UNKNOWN = "-"
 
 
 def rows(plan: Plan, measured: Times | None = None) -> list[dict[str, object]]:
+    """One record per layer, in the order in which they begin: those of ``node_rows``, all bands of a layer together."""
+    return by_layer(plan, node_rows(plan, measured))
+
+
+def node_rows(plan: Plan, measured: Times | None = None) -> list[dict[str, object]]:
     """One record per node, in the order in which they run.
 
     Keys: layer, op, device (the one that computes it, the team's id where several do), shares (the part of the work
@@ -84,6 +90,8 @@ def as_dict(plan: Plan, measured: Times | None = None) -> dict[str, object]:
             for memory, arena in plan.arenas.items()
         },
         "weights_bytes": plan.weights_bytes,
+        "chains": chain_rows(plan),
+        "chain_reason": plan.lowered.chain_reason,
         "steps": len(plan.steps),
         "layers": rows(plan, measured),
     }
@@ -109,7 +117,7 @@ def as_text(plan: Plan, measured: Times | None = None) -> str:
         f"{len(records)} layers ({on_host} on the host), {len(plan.steps)} steps, policy {plan.schedule.policy}; "
         f"weights {plan.weights_bytes / 1e6:.2f} MB{', ' if arenas else ''}{arenas}"
     )
-    return "\n".join([*lines, *totals(plan, measured)])
+    return "\n".join([*lines, *chain_lines(plan), *totals(plan, measured)])
 
 
 def _cells(record: dict[str, object], columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from clnn.devices.model import MachineModel, Work
 from clnn.graph import Graph, Node
 from clnn.kernels import Launch
 from clnn.ops import Lowered
+from clnn.plan.bands import Bands
 from clnn.plan.divide import Part
 from clnn.schedule import Schedule
 
@@ -44,8 +45,7 @@ class Chain:
     Attributes:
         nodes: names of the nodes that compute all rows; ``device`` is their place.
         taken: whether bands were chosen; ``reason`` says why or why not.
-        images, bands: of each of the images there are so many bands.
-        rows: of the last tensor, that a band computes.
+        images: each of which is computed in so many ``bands``, of ``rows`` rows of the last tensor, by ``schedule``.
         buffers: by the tensor that each stands for.
         banded, layered: what is predicted for both ways.
         members: names of the nodes that compute bands, copies included; none where bands were not chosen.
@@ -59,6 +59,7 @@ class Chain:
     images: int
     bands: int
     rows: int
+    schedule: Bands
     buffers: Mapping[str, LineBuffer]
     banded: Prediction
     layered: Prediction

@@ -80,6 +80,8 @@ def test_a_plan_as_data():
         "measured_ms": 11.0,
         "arenas": {"shared": {"bytes": 4096, "lower_bound_bytes": 4096}},
         "weights_bytes": 0,
+        "chains": [],
+        "chain_reason": "",
         "steps": 6,
     }
     image = {"output": "float32[1×8×8×8]", "bytes": 4096, "flops": 512}
