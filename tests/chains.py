@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from clnn.graph import Graph, Node, TensorType
 from clnn.kernels.activation import Activation
 
 ACTIVATIONS = (Activation(), Activation("RELU"), Activation("LEAKY_RELU", 0.1), Activation("CLIP", 0.0, 6.0))
+
+MANY_CHAINS = int(os.environ.get("CLNN_TEST_CHAINS", "1000"))
+"""Chains of the tests marked slow; 10,000 take some 20 minutes on one core."""
 
 
 class RandomChain:
