@@ -36,6 +36,14 @@ class Reach:
         """The rows, of an input of ``height``, that result rows ``start`` to ``stop`` (excluded) see."""
         return max(0, self.first(start)), min(height, self.first(stop - 1) + self.span)
 
+    def seen(self, rows: int) -> int:
+        """Input rows, padding included, that so many result rows from a multiple of ``repeat`` on see."""
+        return (rows - 1) // self.repeat * self.stride + self.span
+
+    def overlap(self, rows: int) -> float:
+        """How many times an input row is seen by bands of so many result rows, in the mean."""
+        return max(1.0, self.seen(rows) * self.repeat / (rows * self.stride))
+
     def padding(self, start: int, stop: int, height: int) -> tuple[int, int]:
         """Rows of padding above and below those of ``rows``."""
         return max(0, -self.first(start)), max(0, self.first(stop - 1) + self.span - height)

@@ -47,7 +47,7 @@ class Link:
         """What it is to compute so many rows of one image, in the middle of it."""
         if rows not in self.works:
             types = self.ctx.types
-            sizes = {name: (rows - 1) // reach.repeat * reach.stride + reach.span for name, reach in self.reads}
+            sizes = {name: reach.seen(rows) for name, reach in self.reads}
             sizes |= dict.fromkeys(self.writes, rows)
             band_types = {f"{name}#": part_type(types[name], size) for name, size in sizes.items()}
             inputs, outputs = (

@@ -19,11 +19,10 @@ CACHE_GAIN = 2.2
 """How many times as fast as memory a cache is taken to be where only one of the two was measured; found on two Zen 5
 cores, where launches of 10 MB move 88 GB/s and a triad that no cache holds 37 to 42."""
 
-BAND_LAUNCHES = 3.0
-"""How many times as long the gap between two launches of a chain is as that of the model: small ones in a long row
-leave the thread that enqueues no time to run ahead, and it takes a core from those who compute. On two cores, with
-PoCL, some 13 µs were found instead of 4."""
-CACHE_SHARE = 0.5
+BAND_LAUNCH_MS = 0.013
+"""What a launch of a chain takes besides its kernel at least: small ones in a long row leave the thread that enqueues
+no time to run ahead, and it takes a core from those who compute. Measured on two cores, with PoCL."""
+CACHE_SHARE = 0.75
 """The share of a cache that line buffers may take: what flows through a chain passes there, too."""
 EXPOSED = 0.2
 """How much of the shorter one, of arithmetic and memory traffic, does not hide behind the other. Of 13 convolutions and
@@ -41,12 +40,13 @@ class Hierarchy:
     @classmethod
     def of(cls, info: DeviceInfo, machine: MachineModel) -> Hierarchy:
         """What is known of a device, and guesses for the rest."""
-        measured = machine.devices.get(info.id)
-        far_gbs = info.bandwidth_gbs or (GUESS_BANDWIDTH_GBS if measured is None else 0.0)
-        if measured is not None and "" in measured.rates and len(measured.rates) > 1:
-            return cls(measured, info.cache_bytes, far_gbs * 1e6 or measured.bandwidth.points[-1][1] / CACHE_GAIN)
-        near = DeviceModel.roofline(info.gflops or GUESS_GFLOPS, CACHE_GAIN * (far_gbs or GUESS_BANDWIDTH_GBS))
-        return cls(near, info.cache_bytes, (far_gbs or GUESS_BANDWIDTH_GBS) * 1e6)
+        measured, far_gbs = machine.devices.get(info.id), info.bandwidth_gbs or GUESS_BANDWIDTH_GBS
+        if measured is None or len(measured.rates) < 2:  # no more is known than two peaks
+            near = DeviceModel.roofline(info.gflops or GUESS_GFLOPS, CACHE_GAIN * far_gbs)
+            return cls(near, info.cache_bytes, far_gbs * 1e6)
+        # Kernels do not reach what a mere copy does.
+        rate = measured.bandwidth.points[-1][1] / CACHE_GAIN
+        return cls(measured, info.cache_bytes, min(rate, info.bandwidth_gbs * 1e6) if info.bandwidth_gbs else rate)
 
     def holds(self, nbytes: int) -> bool:
         """Whether line buffers of so many bytes stay in the cache; of one of unknown size it is taken for granted."""
@@ -102,14 +102,17 @@ def banded(
     doubled = (nbytes for name, nbytes in buffers.items() if bands.halo(name))
     held = sum(buffers.values()) + max(doubled, default=0)
     spills = not hierarchy.holds(held)
-    total_ms, traffic, launches = 0.0, 0, 0.0
+    total_ms, traffic, launches = 0.0, 0.0, 0.0
     for link in links:
         rows = max(end - start for start, end in (bands.computed(link.writes[0], band) for band in range(bands.count)))
         count = images * bands.ends[link.writes[0]][-1] / rows
         inner = sum(types[name].nbytes for name in link.writes if name in buffers)
         inner += sum(types[name].nbytes for name, _ in link.reads if origin(name, parts)[0] in buffers)
         outer = sum(types[name].nbytes for name in link.writes if name in results)
-        outer += sum(types[name].nbytes for name, _ in link.reads if origin(name, parts)[0] not in buffers)
+        outer += sum(
+            types[name].nbytes * reach.overlap(rows)
+            for name, reach in link.reads if origin(name, parts)[0] not in buffers
+        )  # fmt: skip
         far = outer + inner * spills
         traffic += far
         launches += count
@@ -120,4 +123,4 @@ def banded(
             nbytes = rows * row_bytes(types[name])
             launches += images * (rows > 0)
             total_ms += images * hierarchy.work_ms(Work(COPY.name, nbytes // types[name].itemsize, 2.0 * nbytes), 0)
-    return total_ms + launches * BAND_LAUNCHES * hierarchy.near.launch_ms, held, traffic
+    return total_ms + launches * max(BAND_LAUNCH_MS, hierarchy.near.launch_ms), held, int(traffic)

@@ -14,12 +14,10 @@ from clnn.plan.types import Prediction
 
 MOST_NODES = 24
 """Nodes of a chain at most: each stage makes the first ones advance further ahead."""
-_DIVISIONS = (4, 8, 16, 32, 64, 128, 256)
+_DIVISIONS = (4, 8, 16, 32, 64, 128)
 """Numbers of bands that are considered."""
 LEAST_GAIN = 0.03
 """The share of its time that a chain must be predicted to save to be formed for that alone."""
-MOST_DELAY = 4.0
-"""How many times as long a chain may take that is formed to save traffic."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,7 @@ def _saves_time(segment: Segment) -> bool:
 
 def _saves_traffic(segment: Segment) -> bool:
     before, after = segment.layered, segment.banded
-    saves = after.traffic_bytes < before.traffic_bytes and after.arena_bytes < before.arena_bytes
-    return saves and after.ms <= MOST_DELAY * before.ms
+    return after.traffic_bytes < before.traffic_bytes and after.arena_bytes < before.arena_bytes
 
 
 TIME = Aim(lambda way: way.ms, _saves_time)
