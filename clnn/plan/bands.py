@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from clnn.ops.rows import Reach
 
@@ -53,13 +54,21 @@ class Bands:
         new, end = self.computed(tensor, band)
         return min(new, self.starts[tensor][band]), end
 
-    def halo(self, tensor: str) -> int:
-        """The most rows of a tensor that a band needs of the one before."""
-        return max(self.computed(tensor, band)[0] - self.kept(tensor, band)[0] for band in range(self.count))
+    @cached_property
+    def most_kept(self) -> Mapping[str, int]:
+        """The most rows of each tensor that are kept at once."""
+        return {
+            name: max(end - start for start, end in (self.kept(name, band) for band in range(self.count)))
+            for name in self.starts
+        }
 
-    def most_kept(self, tensor: str) -> int:
-        """The most rows of a tensor that are kept at once."""
-        return max(end - start for start, end in (self.kept(tensor, band) for band in range(self.count)))
+    @cached_property
+    def halo(self) -> Mapping[str, int]:
+        """The most rows of each tensor that a band needs of the one before."""
+        return {
+            name: max(self.computed(name, band)[0] - self.kept(name, band)[0] for band in range(self.count))
+            for name in self.starts
+        }
 
 
 def cut(
@@ -88,8 +97,8 @@ def cut(
             return problem
     bands = advance.bands()
     for tensor in bands.starts:
-        if LARGEST_SHARE * bands.most_kept(tensor) > heights[tensor]:
-            return f"{bands.most_kept(tensor)} rows of {heights[tensor]} of '{tensor}' would have to be kept"
+        if LARGEST_SHARE * bands.most_kept[tensor] > heights[tensor]:
+            return f"{bands.most_kept[tensor]} rows of {heights[tensor]} of '{tensor}' would have to be kept"
     return bands
 
 

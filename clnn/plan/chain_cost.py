@@ -77,7 +77,7 @@ def layer_ms(link: Link, nbytes: int, hierarchy: Hierarchy) -> float:
 
 def buffer_bytes(bands: Bands, types: Mapping[str, TensorType]) -> dict[str, int]:
     """Bytes of the largest of the line buffers that hold rows of each tensor of a chain."""
-    return {name: bands.most_kept(name) * row_bytes(types[name]) for name in bands.starts}
+    return {name: bands.most_kept[name] * row_bytes(types[name]) for name in bands.starts}
 
 
 def row_bytes(kind: TensorType) -> int:
@@ -99,7 +99,7 @@ def banded(
     types = links[0].ctx.types
     images = types[results[-1]].shape[0]
     buffers = buffer_bytes(bands, types)
-    doubled = (nbytes for name, nbytes in buffers.items() if bands.halo(name))
+    doubled = (nbytes for name, nbytes in buffers.items() if bands.halo[name])
     held = sum(buffers.values()) + max(doubled, default=0)
     spills = not hierarchy.holds(held)
     total_ms, traffic, launches = 0.0, 0.0, 0.0
@@ -118,9 +118,9 @@ def banded(
         launches += count
         total_ms += count * hierarchy.work_ms(link.work(rows), far / count)
     for name in buffers:
-        for band in range(1, bands.count):
-            rows = bands.computed(name, band)[0] - bands.kept(name, band)[0]
-            nbytes = rows * row_bytes(types[name])
-            launches += images * (rows > 0)
-            total_ms += images * hierarchy.work_ms(Work(COPY.name, nbytes // types[name].itemsize, 2.0 * nbytes), 0)
+        if nbytes := bands.halo[name] * row_bytes(types[name]):
+            count = images * (bands.count - 1)
+            launches += count
+            copying = Work(COPY.name, nbytes // types[name].itemsize, 2.0 * nbytes)
+            total_ms += count * hierarchy.work_ms(copying, 0)
     return total_ms + launches * max(BAND_LAUNCH_MS, hierarchy.near.launch_ms), held, int(traffic)

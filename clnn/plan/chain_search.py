@@ -14,6 +14,8 @@ from clnn.plan.types import Prediction
 
 MOST_NODES = 24
 """Nodes of a chain at most: each stage makes the first ones advance further ahead."""
+_REACHES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+"""How many places where chains may end lie between the beginning and the end of those that are considered."""
 _DIVISIONS = (4, 8, 16, 32, 64, 128)
 """Numbers of bands that are considered."""
 LEAST_GAIN = 0.03
@@ -63,8 +65,9 @@ def segments(row: Row, far_only: bool) -> tuple[list[Segment], str]:
     found: list[Segment] = []
     problem = ""
     gaps = _gaps(row)
-    for start in gaps:
-        for stop in (gap for gap in gaps if start + 1 < gap <= start + MOST_NODES):
+    for index, start in enumerate(gaps):
+        reached = (gaps[index + step] for step in _REACHES if index + step < len(gaps))
+        for stop in (gap for gap in reached if start + 1 < gap <= start + MOST_NODES):
             most_moved = max(each.traffic_bytes for each in row.layers[start:stop])
             if far_only and most_moved <= row.hierarchy.cache_bytes:
                 continue
@@ -109,6 +112,9 @@ def _of(row: Row, start: int, stop: int) -> Iterator[Segment | str]:
     heights = {name: types[name].shape[ROW_AXIS] for stage in stages for name in (*dict(stage.reads), *stage.writes)}
     height = heights[stages[-1].writes[0]]
     outer = row.crossing_bytes[start] + sum(types[name].nbytes for name in results)
+    if outer >= layered.arena_bytes:
+        yield f"{links[0].node.name} to {links[-1].node.name} would take no less memory in bands"
+        return
     for rows in sorted({-(-height // count) for count in _DIVISIONS}):
         bands = cut(stages, heights, results, rows)
         if isinstance(bands, str):  # larger bands keep more rows
@@ -117,6 +123,8 @@ def _of(row: Row, start: int, stop: int) -> Iterator[Segment | str]:
         ms, held, traffic = banded(own, parts, bands, results, row.hierarchy)
         prediction = Prediction(ms, outer + held, traffic)
         yield Segment(start, stop, own, parts, results, bands, prediction, layered, row.hierarchy.holds(held))
+        if prediction.arena_bytes >= layered.arena_bytes:  # larger bands take still more
+            return
 
 
 def _stage(link: Link, parts: Mapping[str, Part]) -> Stage:

@@ -147,8 +147,8 @@ class _Forming:
         bands, types, last = segment.bands, segment.links[0].ctx.types, segment.links[-1].writes[0]
         buffers = {}
         for name in bands.starts:
-            rows = bands.most_kept(name)
-            buffers[name] = LineBuffer(rows, bands.halo(name), rows * row_bytes(types[name]), types[name].nbytes)
+            rows = bands.most_kept[name]
+            buffers[name] = LineBuffer(rows, bands.halo[name], rows * row_bytes(types[name]), types[name].nbytes)
         names = tuple(link.node.name for link in segment.links)
         return Chain(
             names, self._lowered.schedule.place(names[0]), taken, reason, types[last].shape[0], bands.count,

@@ -84,3 +84,19 @@ def test_benchmark_networks(clnn_device: str, name: str, tmp_path: Path):
     size = {} if name != "yolov8n" else {"size": 320}
     onnx.save(networks.NETWORKS[name](**size), path)
     against_onnxruntime(path, clnn_device, 1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(TRAINED))
+def test_trained_networks_in_bands(clnn_device, test_data, name):
+    """The same bits with all the chains that save memory."""
+    path, results, chains = test_data / "models" / f"{name}.onnx", [], 0
+    for chain in ("off", "on"):
+        with clnn.InferenceSession(path, devices=clnn_device, options={"chain": chain}) as session:
+            args = session.get_inputs()
+            dims = {"batch": 1, "height": 416, "width": 352}
+            dims = dims if any(dim in dims for arg in args for dim in arg.shape) else {}
+            results.append(session.run(None, random_feeds(args, bound_shapes(args, dims), np.random.default_rng(1))))
+            chains = sum(each.taken for each in session.plan().lowered.chains)
+    assert chains
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)

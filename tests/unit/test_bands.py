@@ -66,7 +66,7 @@ def test_bands_have_what_they_read(name, rows):
                 first, last = reach.rows(start, stop, heights[tensor])
                 kept = bands.kept(tensor, band)
                 assert kept[0] <= first < last <= kept[1]
-    assert all(4 * bands.most_kept(tensor) <= heights[tensor] for tensor in bands.starts)
+    assert all(4 * bands.most_kept[tensor] <= heights[tensor] for tensor in bands.starts)
 
 
 def tensor_is_inside(stage: Stage, bands: Bands) -> bool:
