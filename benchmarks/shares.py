@@ -29,7 +29,8 @@ from clnn.kernels import Launch
 from clnn.plan import Plan, Run
 from clnn.plan.divide import Part
 from clnn.runtime import programs, selection
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.tools.inputs import bound_shapes, random_feeds
 
 MOST_CUTS = 33

@@ -19,7 +19,8 @@ from clnn.devices.model import DeviceModel, Link, MachineModel
 from clnn.plan.simulate import simulate
 from clnn.runtime import affinity, programs, yardstick
 from clnn.runtime.discovery import OpenDevice
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 
 _MOST_RUNS, _LEAST_RUNS = 15, 3
 _PATIENCE_S = 3.0  # for the runs after which a slow device is measured well enough

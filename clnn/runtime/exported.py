@@ -15,7 +15,8 @@ from clnn.errors import InputError, UsageError
 from clnn.plan.exported import KERNELS, PLAN, WEIGHTS, Exported, Folder, LaunchStep, to_plan
 from clnn.runtime import programs, selection
 from clnn.runtime.discovery import OpenDevice
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 
 
 def read_folder(path: str | os.PathLike[str]) -> Folder:

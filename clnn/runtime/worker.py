@@ -13,7 +13,8 @@ from clnn.plan import Plan
 from clnn.runtime import quarantine
 from clnn.runtime.balance import Balance
 from clnn.runtime.discovery import OpenDevice
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.runtime.pool import ExecutorPool
 from clnn.runtime.programs import ProgramCache
 from clnn.schedule import HOST

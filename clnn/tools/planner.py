@@ -16,7 +16,8 @@ from clnn.plan.times import Times
 from clnn.planning import plan_graph
 from clnn.runtime import modelling, programs, selection
 from clnn.runtime.discovery import OpenDevice
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.tools.inputs import bound_shapes, random_feeds
 
 WARM_UP_RUNS = 2

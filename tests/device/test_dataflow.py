@@ -15,7 +15,8 @@ from clnn.ops.dataflow import OP
 from clnn.plan import Plan, Run
 from clnn.runtime import programs, selection
 from clnn.runtime.discovery import OpenDevice
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.schedule import CostModel
 from tests.chains import MANY_CHAINS, RandomChain
 from tests.support import relative_error

@@ -16,7 +16,8 @@ from clnn.graph import Graph, Node, TensorType
 from clnn.plan.simulate import simulate
 from clnn.runtime import course, modelling, programs, selection
 from clnn.runtime.discovery import OpenDevice
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.schedule import CostModel, find_policy
 
 CHANNELS, PIXELS = 96, 48

@@ -12,7 +12,8 @@ from clnn.plan import Copy, Host, Run
 from clnn.plan.times import layer_ms
 from clnn.planning import plan_graph
 from clnn.runtime import programs, selection
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.tools.planner import RUNS, WARM_UP_RUNS, time_plan
 from tests.support import node_model
 

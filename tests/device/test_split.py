@@ -14,7 +14,8 @@ from clnn.kernels import Launch
 from clnn.plan import Run, divide
 from clnn.plan.divide import Part
 from clnn.runtime import discovery, programs
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from tests.device.test_random_networks import NODES, TOLERANCE, RandomNet
 from tests.support import relative_error
 

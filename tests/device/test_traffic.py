@@ -16,7 +16,8 @@ from clnn.plan import Run
 from clnn.plan.traffic import moved, plan_traffic_bytes, traffic_bytes
 from clnn.planning import plan_graph
 from clnn.runtime import programs, selection
-from clnn.runtime.executor import Executor, LoadedPlan
+from clnn.runtime.executor import Executor
+from clnn.runtime.loaded import LoadedPlan
 from clnn.runtime.loader import opencl
 from tests.device.test_regions import Net
 
