@@ -86,7 +86,7 @@ class LowerContext(InferContext):
         By it algorithms and tiles are chosen, so that bands compute the same bits from the same packed weights.
         """
         node = self.node.attrs.get(WHOLE)
-        return self if node is None else replace(self, node=node)
+        return self if node is None else replace(self, node=node).whole
 
     def output(self, index: int = 0) -> TensorType:
         return self.types[self.node.outputs[index]]

@@ -168,7 +168,10 @@ class _Forming:
             assignments |= {name: Assignment(name, chain.device, reason) for name in chain.members}
         graph = lowered.graph.replace(nodes=tuple(nodes), types={**lowered.graph.types, **self._types})
         schedule = replace(lowered.schedule, assignments=assignments)
-        return replace(lowered, graph=graph, schedule=schedule, chains=tuple(self._chains), chain_reason=self._problem)
+        reason = self._problem
+        if not (reason or self._chains):
+            reason = "no two layers that follow one another on a device can be computed in bands"
+        return replace(lowered, graph=graph, schedule=schedule, chains=tuple(self._chains), chain_reason=reason)
 
 
 def _lean(row: Row, candidates: list[Segment]) -> tuple[Sequence[Segment], str]:

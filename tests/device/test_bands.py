@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,10 +11,10 @@ import pytest
 from clnn import InferenceSession
 from clnn.plan import chains
 from clnn.plan.chain_search import Row, Segment
+from tests.chains import MANY_CHAINS
 from tests.device.test_regions import Net
 
-SEEDS = range(int(os.environ.get("CHAIN_SEEDS", "25")))
-"""10,000 take half an hour; those of one network in five run in the suite."""
+SEEDS = range(25)
 NODES = 7
 
 Tensor = tuple[str, int, int, int]
@@ -147,6 +146,14 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_chains(clnn_device, longest, seed):
     net = RandomChain(seed)
     check(clnn_device, net.grow(), net.shape, least=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(MANY_CHAINS // 100))
+def test_many_random_chains(clnn_device, longest, block):
+    for seed in range(1000 + 100 * block, 1100 + 100 * block):
+        net = RandomChain(seed)
+        check(clnn_device, net.grow(), net.shape, least=0)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
