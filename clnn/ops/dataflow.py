@@ -78,6 +78,8 @@ def _obstacle(ctx: LowerContext) -> str | None:
         return "stages add tensors that are computed"
     if node.op == "Conv" and node.input(2) and ctx.constant(2) is None:
         return "stages take a constant bias"
+    if "residual" in node.attrs and node.op == "Conv" and _is_depthwise(ctx):
+        return "the unit for miscellaneous layers adds to what comes to it, not to the results of its window"
     return None
 
 

@@ -82,6 +82,11 @@ def test_random_chains(block):
     assert sum(chained) > len(chained) / 3
 
 
+@pytest.mark.parametrize("seed", [2568])
+def test_a_depthwise_convolution_with_a_residual_is_no_chain(seed):
+    assert not check(seed, BEDS[:1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(MANY_CHAINS // 100))
 def test_many_random_chains(block):
