@@ -11,8 +11,8 @@ from clnn.kernels.activation import Activation
 
 ACTIVATIONS = (Activation(), Activation("RELU"), Activation("LEAKY_RELU", 0.1), Activation("CLIP", 0.0, 6.0))
 
-MANY_CHAINS = int(os.environ.get("CLNN_TEST_CHAINS", "1000"))
-"""Chains of the tests marked slow; 10,000 take some 20 minutes on one core."""
+MANY_CHAINS = int(os.environ.get("CLNN_TEST_CHAINS", "300"))
+"""Chains of the tests marked slow; 10,000 take more than an hour."""
 
 
 class RandomChain:
