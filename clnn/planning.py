@@ -60,6 +60,8 @@ def plan_graph(
 def _foreseen(graph: Graph, devices: Sequence[DeviceInfo], exact: bool, costs: CostModel, chain: str) -> Plan:
     """The plan of "auto" without a trial: of those that may be best, which simulation tells better than costs."""
     close = auto.contenders(auto.candidates(graph, devices, costs))
+    if len(close) == 1:
+        return _plan(graph, schedule.find_policy("auto")(graph, devices, costs), devices, exact, costs, chain)
     plans = [_plan(graph, each, devices, exact, costs, chain) for each in close]
     schedules = [
         replace(plan.schedule, predicted_ms=times.total_ms) if (times := predict(plan)) else plan.schedule
