@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from clnn.devices.info import DeviceInfo
@@ -46,7 +46,7 @@ def fuse_chains(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> Lowere
     nodes, fused, joined = [], {}, set()
     for node in graph.nodes:
         if node.name not in joined:
-            run, whole = _longest_chain(node, lowered, devices, readers)
+            run, whole = _longest_chain(node, lowered, devices, readers, joined)
             fused[run[-1].name] = whole
             joined.update(each.name for each in run)
         if node.name in fused:
@@ -55,15 +55,24 @@ def fuse_chains(lowered: LoweredGraph, devices: dict[str, DeviceInfo]) -> Lowere
 
 
 def _longest_chain(
-    first: Node, lowered: LoweredGraph, devices: dict[str, DeviceInfo], readers: Mapping[str, list[Node]]
+    first: Node,
+    lowered: LoweredGraph,
+    devices: dict[str, DeviceInfo],
+    readers: Mapping[str, list[Node]],
+    taken: Collection[str],
 ) -> tuple[list[Node], Node]:
-    """The nodes from ``first`` on that one kernel can compute, and the node that they become together."""
+    """The nodes from ``first`` on that one kernel can compute, and the node that they become together.
+
+    ``taken`` are names of nodes in other chains: two that meet in a node cannot both have it.
+    """
     graph, schedule = lowered.graph, lowered.schedule
     run, whole, place = [first], first, schedule.place(first.name)
     while place != HOST:
         result = run[-1].outputs[0]
         followers = readers.get(result, [])
-        if len(followers) != 1 or result in graph.outputs or schedule.place(followers[0].name) != place:
+        if len(followers) != 1 or result in graph.outputs or followers[0].name in taken:
+            break
+        if schedule.place(followers[0].name) != place:
             break
         ctx = LowerContext(first, graph.types, graph.constants, devices[place], lowered.exact)
         longer = chain(ctx, [*run, followers[0]])

@@ -177,6 +177,12 @@ def test_what_others_need_ends_a_chain(clnn_device):
     check(clnn_device, net, (5, 33), y, stages=[])
 
 
+def test_of_two_runs_that_meet_one_goes_on(clnn_device):
+    net = Net()
+    left, right = net.node("Tanh", "x"), net.node("Sigmoid", net.node("Neg", "x"))
+    check(clnn_device, net, (1, 8, 5, 5), net.node("Abs", net.node("Mul", left, right)), stages=[2, 3])
+
+
 def test_other_types_are_computed_one_by_one(clnn_device):
     net = Net()
     y = net.node("Cast", net.node("Mul", "x", net.constant(np.float32(9))), to=7)
