@@ -52,6 +52,8 @@
 
 #include "lib/transport.h"
 #include "lib/activation.h"
+#include "lib/packet_places.h"
+#include "lib/line_buffer.h"
 
 #if WIDTH == 8
 DEFINE_ACTIVATIONS(float8, int8, 8)
@@ -63,56 +65,6 @@ FIFO_DECLARE(residual)
 FIFO_DECLARE(results)
 
 #define STAGE __attribute__((reqd_work_group_size(1, 1, 1)))
-
-#if LINE_PACKETS > 0
-#define LINES __local
-#else
-#define LINES __global
-#endif
-
-/* Where the packet `index` of a tensor's stream lies in memory. */
-typedef struct {
-    int vector, column, row, picture, group;
-} Place;
-
-static Place place_of(int index, const int vectors, const int width, const int height, const int batch) {
-    Place at;
-    at.vector = index % vectors;
-    index /= vectors;
-    at.column = index % width;
-    index /= width;
-    at.row = index % height;
-    index /= height;
-    at.picture = index % batch;
-    at.group = index / batch;
-    return at;
-}
-
-static Place following(Place at, const int vectors, const int width, const int height, const int batch) {
-    if (++at.vector < vectors) return at;
-    at.vector = 0;
-    if (++at.column < width) return at;
-    at.column = 0;
-    if (++at.row < height) return at;
-    at.row = 0;
-    if (++at.picture < batch) return at;
-    at.picture = 0;
-    ++at.group;
-    return at;
-}
-
-#define TENSOR_ARGS                                                                                                 \
-    const int offset, const int stride_n, const int stride_c, const int stride_h, const int stride_w,               \
-        const int batch, const int height, const int width, const int vectors, const int span, const int outer,     \
-        const int inner, const int depth
-
-/* The first element of a packet, and how many of its channels exist. */
-#define LOCATE(at)                                                                                                  \
-    const int within = (at).group % span * inner + (at).vector * WIDTH;                                             \
-    const int channel = (at).group / span * outer + within;                                                         \
-    const int element = offset + (at).picture * stride_n + channel * stride_c + (at).row * stride_h +               \
-                        (at).column * stride_w;                                                                     \
-    const int count = min(WIDTH, depth - within)
 
 #define DEFINE_READ(name, f)                                                                                        \
     STAGE __kernel void name(FIFO_OUT(f) __global const float *restrict x, TENSOR_ARGS, const int first_out,         \
@@ -159,29 +111,6 @@ STAGE __kernel void write(FIFO_IN(results) __global float *restrict y, TENSOR_AR
     }
 }
 
-#define WINDOW_ARGS                                                                                                 \
-    const int height, const int width, const int out_height, const int out_width, const int kernel_h,               \
-        const int kernel_w, const int stride_h, const int stride_w, const int dilation_h, const int dilation_w,     \
-        const int pad_top, const int pad_left, const int rows, const int batch, const int vectors,                  \
-        const int first_in, const int last_in, const int first_out, const int last_out
-
-/* How many packets of its pass the pixel (oy, ox) needs. */
-#define NEEDED(oy, ox)                                                                                              \
-    ((clamp((oy) * stride_h - pad_top + (kernel_h - 1) * dilation_h, 0, height - 1) * width +                       \
-      clamp((ox) * stride_w - pad_left + (kernel_w - 1) * dilation_w, 0, width - 1) + 1) * vectors)
-
-/* The state of a window: `taken` packets have come, the next one goes to packet `slot` of the line buffer. */
-#define WINDOW_START                                                                                                \
-    const int in_pass = height * width * vectors, out_pass = out_height * out_width, ring = rows * width * vectors; \
-    int taken = first_in, slot = first_in % in_pass % ring, left = in_pass - first_in % in_pass
-
-/* Puts packet v into the line buffer; a pass begins at its start. */
-#define TAKEN(v)                                                                                                    \
-    STORE_PACKET(v, slot, lines);                                                                                   \
-    ++taken;                                                                                                        \
-    slot = slot + 1 == ring ? 0 : slot + 1;                                                                         \
-    if (--left == 0) slot = 0, left = in_pass
-
 STAGE __kernel void gemm(FIFO_IN(data) FIFO_OUT(sums) __global const float *restrict weights,
                          __global float *restrict memory, const int given, WINDOW_ARGS) {
     FIFO_START(data)
@@ -194,11 +123,7 @@ STAGE __kernel void gemm(FIFO_IN(data) FIFO_OUT(sums) __global const float *rest
         }
         return;
     }
-#if LINE_PACKETS > 0
-    __local float lines[LINE_PACKETS * WIDTH];
-#else
-    __global float *restrict lines = memory;
-#endif
+    LINE_BUFFER(lines, memory);
     const int taps = kernel_h * kernel_w;
     const int group_floats = taps * vectors * WIDTH * LANES;
 #if WEIGHT_STEPS > 0
@@ -339,11 +264,7 @@ STAGE __kernel void misc(FIFO_IN(sums) FIFO_IN(residual) FIFO_OUT(results) __glo
         }
         return;
     }
-#if LINE_PACKETS > 0
-    __local float lines[LINE_PACKETS * WIDTH];
-#else
-    __global float *restrict lines = memory;
-#endif
+    LINE_BUFFER(lines, memory);
     WINDOW_START;
     for (int o = first_out; o <= last_out; ++o) {
         const int pass = o / out_pass, oy = o % out_pass / out_width, ox = o % out_width;

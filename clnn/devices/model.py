@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from clnn.devices.info import DeviceInfo
 
@@ -134,7 +135,7 @@ class MachineModel:
     links: Mapping[tuple[str, str], Link] = field(default_factory=dict)
     crowded: Mapping[str, DeviceModel] = field(default_factory=dict)
 
-    @property
+    @cached_property  # policies ask for every node
     def at_once(self) -> MachineModel:
         """The machine while all of its devices work."""
         return replace(self, devices={**self.devices, **self.crowded}, crowded={})

@@ -15,6 +15,7 @@ from clnn.devices.info import DeviceInfo
 from clnn.graph import Node, TensorType
 from clnn.ops import LowerContext, find
 from clnn.ops.rows import ROW_AXIS, Band, Rows
+from clnn.plan.pieces import Ranges, concat_node, piece_name, piece_type, slice_node
 from clnn.plan.types import LoweredGraph
 from clnn.schedule import Assignment
 from clnn.schedule.team import Team
@@ -174,23 +175,17 @@ class _Sharing:
             self._concat([piece.name for piece in self._pieces[name]], name, self._fastest)
 
     def _concat(self, parts: Sequence[str], result: str, device: str) -> None:
-        node = Node(f"{result}/rows", "Concat", tuple(parts), (result,), {"axis": ROW_AXIS}, 4)
+        node = concat_node(f"{result}/rows", ROW_AXIS, parts, result)
         self._append(node, device, f"brings the rows of {len(parts)} tensors together")
 
-    def _slice(self, name: str, device: str, ranges: Mapping[int, tuple[int, int]], result: str = "") -> str:
-        """The part of a tensor in these ranges by axis, on a device; called ``result`` if that is given."""
+    def _slice(self, name: str, device: str, ranges: Ranges, result: str = "") -> str:
+        """The part of a tensor in these ranges, on a device; called ``result`` if that is given."""
         if not result:
-            where = ",".join(f"{axis}={start}:{stop}" for axis, (start, stop) in ranges.items())
-            result = f"{name}@{device}/{where}"
+            result = piece_name(f"{name}@{device}", ranges)
             if result in self._types:
                 return result
-            shape = list(self._types[name].shape)
-            for axis, (start, stop) in ranges.items():
-                shape[axis] = stop - start
-            self._types[result] = replace(self._types[name], shape=tuple(shape))
-        starts, ends = zip(*ranges.values(), strict=True)
-        attrs = {"axes": tuple(ranges), "starts": starts, "ends": ends}
-        self._append(Node(result, "Slice", (name,), (result,), attrs, 1), device, f"a part of '{name}'")
+            self._types[result] = piece_type(self._types[name], ranges)
+        self._append(slice_node(name, ranges, result), device, f"a part of '{name}'")
         return result
 
     def _append(self, node: Node, device: str, reason: str) -> None:
@@ -199,7 +194,4 @@ class _Sharing:
 
     def _of_rows(self, name: str, count: int) -> TensorType:
         """The type of a tensor with so many rows of another one."""
-        kind = self._types[name]
-        shape = list(kind.shape)
-        shape[ROW_AXIS] = count
-        return replace(kind, shape=tuple(shape))
+        return piece_type(self._types[name], {ROW_AXIS: (0, count)})

@@ -16,6 +16,7 @@ from clnn.graph import Node, TensorType
 from clnn.ops import LowerContext, find
 from clnn.ops.rows import ROW_AXIS, Band, Reach, Rows
 from clnn.plan.bands import Bands
+from clnn.plan.pieces import Ranges, concat_node, piece_name, piece_type, slice_node
 
 _BATCH_AXIS = 0
 
@@ -62,7 +63,7 @@ class Link:
 
 def part_type(kind: TensorType, rows: int) -> TensorType:
     """The type of some rows of one image."""
-    return replace(kind, shape=(1, kind.shape[1], rows, kind.shape[3]))
+    return piece_type(kind, {_BATCH_AXIS: (0, 1), ROW_AXIS: (0, rows)})
 
 
 @dataclass(frozen=True)
@@ -165,20 +166,15 @@ class _Writer:
         kind = self._whole_types[name]
         return self._cut(name, kind, {**ranges, _BATCH_AXIS: (image, image + 1), ROW_AXIS: rows})
 
-    def _cut(self, name: str, kind: TensorType, ranges: Mapping[int, tuple[int, int]]) -> str:
+    def _cut(self, name: str, kind: TensorType, ranges: Ranges) -> str:
         """The part of a tensor in these ranges by axis, as a tensor."""
         ranges = {axis: given for axis, given in ranges.items() if given != (0, kind.shape[axis])}
         if not ranges:
             return name
-        result = f"{name}/{','.join(f'{axis}={start}:{stop}' for axis, (start, stop) in ranges.items())}"
+        result = piece_name(name, ranges)
         if result not in self.added:
-            shape = list(kind.shape)
-            for axis, (start, stop) in ranges.items():
-                shape[axis] = stop - start
-            self.added[result] = replace(kind, shape=tuple(shape))
-            starts, ends = zip(*ranges.values(), strict=True)
-            attrs = {"axes": tuple(ranges), "starts": starts, "ends": ends}
-            self.nodes.append(Node(result, "Slice", (name,), (result,), attrs, 1))
+            self.added[result] = piece_type(kind, ranges)
+            self.nodes.append(slice_node(name, ranges, result))
         return result
 
     def _halo(self, name: str, band: int, suffix: str) -> str | None:
@@ -192,8 +188,7 @@ class _Writer:
         held, first = self._kept[name]
         result = f"{name}{suffix}/halo"
         self.added[result] = part_type(self._whole_types[name], new - start)
-        attrs = {"axes": (ROW_AXIS,), "starts": (start - first,), "ends": (new - first,)}
-        self.nodes.append(Node(result, "Slice", (held,), (result,), attrs, 1))
+        self.nodes.append(slice_node(held, {ROW_AXIS: (start - first, new - first)}, result))
         return result
 
     def _keep(self, name: str, own: str, halo: str | None, image: int, start: int) -> None:
@@ -212,7 +207,7 @@ class _Writer:
         self._kept[name] = result, start - rows
 
     def _concat(self, axis: int, parts: Sequence[str], result: str) -> None:
-        self.nodes.append(Node(result, "Concat", tuple(parts), (result,), {"axis": axis}, 4))
+        self.nodes.append(concat_node(result, axis, parts, result))
 
     def join(self, name: str, images: int) -> None:
         """Append the nodes that make one tensor of all parts of a result."""

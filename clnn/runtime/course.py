@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -64,8 +63,9 @@ def run_together(runners: Sequence[Runner], cache_dir: str | None) -> list[Devic
         try:
             with affinity.beside(devices, devices[index]):
                 _run(courses[index], all_have_enough)
-        finally:
-            finished.update(range(len(devices)) if sys.exc_info()[0] else ())  # nobody waits for one that failed
+        except BaseException:
+            finished.update(range(len(devices)))  # nobody waits for one that failed
+            raise
 
     with ThreadPoolExecutor(len(devices)) as pool:
         for done in [pool.submit(run, index) for index in range(len(devices))]:

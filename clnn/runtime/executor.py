@@ -67,7 +67,7 @@ class Executor:
     def _bind(self, before: Sequence[Step] = ()) -> None:
         """Prepare all steps, but those that are the same as ``before`` only in their order with others."""
         known = {id(step): action for step, action in zip(before, self._prepared, strict=True)} if before else {}
-        self._prepared = [known.get(id(step)) or self._prepare(step, self._loaded) for step in self.plan.steps]
+        self._prepared = [known.get(id(step)) or self._prepare(step) for step in self.plan.steps]
         self._actions = self._prepared
         self._avoided: frozenset[int] = frozenset()
         if len(self.plan.used_devices) > 1:
@@ -92,10 +92,10 @@ class Executor:
         other.adopt(replace(self.plan, steps=steps))
         return other
 
-    def _prepare(self, step: Step, loaded: LoadedPlan) -> Callable[[], Any]:
+    def _prepare(self, step: Step) -> Callable[[], Any]:
         match step:
             case Run():
-                return self._prepare_run(step, loaded)
+                return self._prepare_run(step)
             case Copy(tensor, source, _, device) if source == HOST:
                 return partial(self._write, self._queues[device], self._buffers[device][tensor], tensor)
             case Copy(tensor, _, _, device):
@@ -103,8 +103,8 @@ class Executor:
             case Host(node, sources):
                 return partial(self._compute, HostOperator(node), sources)
 
-    def _prepare_run(self, step: Run, loaded: LoadedPlan) -> Callable[[], Any]:
-        kernel = loaded.kernel(step)
+    def _prepare_run(self, step: Run) -> Callable[[], Any]:
+        kernel = self._loaded.kernel(step)
         for index, arg in enumerate(step.launch.args):
             kernel.set_arg(index, self._argument(arg, step.device))
         enqueue = partial(

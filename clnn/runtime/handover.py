@@ -87,7 +87,7 @@ class _Kernel:
         rounds = _BRIEF
         self._kernel.set_args(self._out, np.float32(1e-6), np.int32(rounds))
         if duration_ms:
-            events = [self.enqueue(self.queue) for _ in range(_COPIES)]
+            events = [self.enqueue(self.queue) for _ in range(_REPEATS)]
             self.queue.finish()
             brief_ms = statistics.median(map(_duration_ms, events))
             rounds = max(rounds, round(rounds * duration_ms / max(brief_ms, 1e-4)))
